@@ -1,0 +1,1 @@
+"""Types that every part of the package speaks: grids, cameras, frames, labels, errors."""

@@ -1,0 +1,1 @@
+"""Rigid transforms, projection and rays; plain functions on arrays."""

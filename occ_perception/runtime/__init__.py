@@ -1,0 +1,1 @@
+"""Running a system: two workers, queues of one, stage times. No ROS."""

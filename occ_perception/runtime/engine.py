@@ -1,0 +1,144 @@
+"""The two workers behind a node: one prepares views, one owns the device and infers.
+
+set of raw inputs -> slot(1) -> prepare worker -> slot(1) -> inference worker -> result callback
+
+Whatever arrives while a worker is busy replaces what waits: the newest complete set wins, and every
+replaced set is reported as dropped. Nothing here knows ROS.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import torch
+
+from occ_perception.core.errors import OccError, PredictionError
+from occ_perception.core.types import FrameSet, Prediction, PreparedView
+from occ_perception.runtime.buffers import LatestSlot
+from occ_perception.runtime.profiler import StageTimer
+from occ_perception.systems.base import Context, OccupancySystem
+
+Raw = TypeVar("Raw")
+
+
+@dataclass(eq=False)
+class Job(Generic[Raw]):
+    """One frame set on its way through the workers.
+
+    Attributes:
+        stamp_ns: Anchor stamp.
+        raw: What the source delivered (messages), turned into a `FrameSet` by the prepare worker.
+        timer: Stage times so far.
+        views: Filled by the prepare worker.
+        context: Filled by the prepare worker.
+    """
+
+    stamp_ns: int
+    raw: Raw
+    timer: StageTimer = field(default_factory=StageTimer)
+    views: tuple[PreparedView, ...] = ()
+    context: Context | None = None
+
+
+class Engine(Generic[Raw]):
+    """Runs a system on the newest complete input."""
+
+    def __init__(
+        self,
+        system: OccupancySystem,
+        decode: Callable[[Raw, StageTimer], FrameSet],
+        on_result: Callable[[Prediction, Job[Raw]], None],
+        on_drop: Callable[[int, str], None],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        """Wire the workers; nothing runs before `start`.
+
+        Args:
+            system: What is run; touched by the workers only.
+            decode: Raw input to frames; runs in the prepare worker. `OccError` drops the set.
+            on_result: Called in the inference worker with every prediction (publishes it).
+            on_drop: Called with stamp and reason for every set that will not be answered.
+            on_crash: Called with an unexpected exception; the worker lives on.
+        """
+        self._system = system
+        self._decode = decode
+        self._on_result = on_result
+        self._on_drop = on_drop
+        self._on_crash = on_crash
+        self._incoming: LatestSlot[Job[Raw]] = LatestSlot()
+        self._prepared: LatestSlot[Job[Raw]] = LatestSlot()
+        self._must_reset = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._prepare_loop, name="prepare", daemon=True),
+            threading.Thread(target=self._infer_loop, name="infer", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start both workers."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, stamp_ns: int, raw: Raw) -> None:
+        """Hand over a complete set; never blocks."""
+        self._report(self._incoming.put(Job(stamp_ns, raw)), "newer set waiting")
+
+    def reset(self) -> None:
+        """Forget queued sets and, before the next inference, the system's history."""
+        self._report(self._incoming.clear(), "reset")
+        self._report(self._prepared.clear(), "reset")
+        self._must_reset.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the workers after the job in hand; what waits is reported as dropped."""
+        self._report(self._incoming.close(), "shutdown")
+        self._report(self._prepared.close(), "shutdown")
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(timeout_s)
+
+    def _report(self, job: Job[Raw] | None, reason: str) -> None:
+        if job is not None:
+            self._on_drop(job.stamp_ns, reason)
+
+    def _prepare_loop(self) -> None:
+        while (job := self._incoming.take()) is not None:
+            if self._guard(job, self._prepare):
+                self._report(self._prepared.put(job), "newer set waiting")
+
+    def _infer_loop(self) -> None:
+        while (job := self._prepared.take()) is not None:
+            if self._must_reset.is_set():
+                self._must_reset.clear()
+                self._system.reset()
+            self._guard(job, self._infer)
+
+    def _guard(self, job: Job[Raw], step: Callable[[Job[Raw]], None]) -> bool:
+        """Run one step; a bad set costs that set, never the worker."""
+        try:
+            step(job)
+        except OccError as error:
+            self._on_drop(job.stamp_ns, str(error))
+        except Exception as error:  # thread boundary: the node must survive
+            self._on_drop(job.stamp_ns, f"unexpected {type(error).__name__}: {error}")
+            self._on_crash(error)
+        else:
+            return True
+        return False
+
+    def _prepare(self, job: Job[Raw]) -> None:
+        frames = self._decode(job.raw, job.timer)
+        with job.timer.stage("prepare"):
+            job.views = tuple(self._system.preprocess(frame) for frame in frames.frames)
+            job.context = Context(frames.stamp_ns, frames.T_world_base)
+
+    def _infer(self, job: Job[Raw]) -> None:
+        if job.context is None:
+            raise PredictionError("a set reached inference unprepared; report this as a bug")
+        with job.timer.stage("infer"), torch.inference_mode():
+            prediction = self._system.infer(job.views, job.context)
+            if prediction.labels.is_cuda:
+                torch.cuda.synchronize(prediction.labels.device)
+        self._on_result(prediction, job)

@@ -1,0 +1,69 @@
+"""The contract between a system and everything that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from occ_perception.core.grid import GridSpec
+from occ_perception.core.labels import LabelMap
+from occ_perception.core.types import CameraFrame, Prediction, PreparedView
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a system has to be given.
+
+    Attributes:
+        cameras: Roles of its cameras in the order of `infer`'s views, e.g. ("left", "right").
+        history: Number of earlier frame sets that it keeps.
+        stereo: The cameras are a rectified pair.
+        ego_motion: It wants `Context.T_world_base`.
+        prompts: Its classes are text that may change at run time.
+    """
+
+    cameras: tuple[str, ...]
+    history: int = 0
+    stereo: bool = False
+    ego_motion: bool = False
+    prompts: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What belongs to a whole frame set.
+
+    Attributes:
+        stamp_ns: Anchor stamp, nanoseconds.
+        T_world_base: `[4, 4]` pose of the grid frame in a fixed frame, or None if not known.
+    """
+
+    stamp_ns: int
+    T_world_base: npt.NDArray[np.float64] | None = None
+
+
+@runtime_checkable
+class OccupancySystem(Protocol):
+    """Camera frames in, voxels out; knows nothing of ROS, files or threads."""
+
+    grid: GridSpec
+    labels: LabelMap
+    needs: Needs
+    network: nn.Module
+
+    def preprocess(self, frame: CameraFrame) -> PreparedView:
+        """Turn one camera's image into network input, as it arrives."""
+        ...
+
+    def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
+        """Predict voxels from the views, ordered as `needs.cameras`; stays on the device."""
+        ...
+
+    def reset(self) -> None:
+        """Forget history, e.g. after a jump in time."""
+        ...
