@@ -1,0 +1,13 @@
+"""VLScene against the official network's stored layers."""
+
+from parity import vlscene_image_cases, vlscene_volume_cases
+from parity.cases import Case
+from parity.compare import run_case
+
+SYSTEM = "vlscene"
+CASES = {**vlscene_image_cases.CASES, **vlscene_volume_cases.CASES}
+SKIPPED = {"teacher": "the LSeg teacher belongs to training and is not part of this package yet"}
+
+
+def test_layers(case: Case) -> None:
+    run_case(case, CASES, SKIPPED)
