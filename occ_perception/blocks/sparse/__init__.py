@@ -1,0 +1,1 @@
+"""Convolutions over the occupied part of a volume."""
