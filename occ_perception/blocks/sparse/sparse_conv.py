@@ -87,7 +87,11 @@ class GatheredVolume:
 
     def dense(self) -> Float[Tensor, "b c x y z"]:
         """Features of all voxels."""
-        return self.tensor.dense()
+        batch, shape = self.tensor.batch_size, self.tensor.spatial_shape
+        b, x, y, z = self.tensor.indices.long().unbind(dim=1)
+        # Not `tensor.dense()`: spconv 2.3.8 indexes with a list, which torch >= 2.9 reads anew.
+        volume = self.features.new_zeros(batch, *shape, self.features.shape[1])
+        return volume.index_put((b, x, y, z), self.features).movedim(-1, 1)
 
 
 SparseVolume = DenseVolume | GatheredVolume
@@ -129,8 +133,8 @@ def sparsify(
         return DenseVolume(volume, active[:, None])
     from spconv.pytorch import SparseConvTensor
 
-    indices = active.nonzero().int()
-    features = volume.movedim(1, -1)[active]
+    indices = active.nonzero().int().contiguous()  # nonzero() answers column-major
+    features = volume.movedim(1, -1)[active].contiguous()
     return GatheredVolume(
         SparseConvTensor(features, indices, list(volume.shape[2:]), volume.shape[0])
     )
