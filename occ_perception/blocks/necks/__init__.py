@@ -1,0 +1,1 @@
+"""Necks: maps of a backbone in, maps of equal width out."""

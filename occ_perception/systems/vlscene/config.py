@@ -1,0 +1,117 @@
+"""Configuration of VLScene; the defaults are the published SemanticKITTI model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from occ_perception.core.errors import ConfigError
+from occ_perception.core.grid import GridSpec
+
+
+@dataclass(frozen=True)
+class VLSceneConfig:
+    """Sizes of the network and of the space it sees (paper: arXiv 2503.06219).
+
+    Attributes:
+        input_size: Height and width of the network's images, pixels; multiples of 32.
+        stride: Image pixels per feature pixel.
+        depth_min_m: Depth of the first bin.
+        depth_max_m: End of the depth range, excluded.
+        depth_step_m: Distance of two bins.
+        backbone: timm's name of the image backbone.
+        backbone_widths: Channels per backbone stage, None = as published.
+        backbone_depths: Blocks per backbone stage, None = as published.
+        neck_channels: Channels of the image features.
+        context_channels: Channels of the lifted features.
+        match_channels: Channels correlated between the views.
+        stereo_groups: Correlation groups = channels of the stereo volume.
+        interaction_channels: Channels of the volume interaction.
+        sparse_channels: Channels of the sparse U-Net's three resolutions, finest first.
+        head_channels: Channels behind the head's first convolution, and of the rest of it.
+        classes: Classes of the voxels, id 0 = empty.
+        origin_m: Lower corner of the grid in the LiDAR-like frame.
+        lift_voxel_m: Edge length of the voxels that features are lifted to.
+        lift_shape: Voxels of the lifted volume.
+        frame_id: Name of the grid's frame.
+        teacher_classes: Classes of the teacher's pixel labels (training).
+        teacher_channels: Channels of the teacher's features (training).
+    """
+
+    input_size: tuple[int, int] = (384, 1280)
+    stride: int = 8
+    depth_min_m: float = 2.0
+    depth_max_m: float = 58.0
+    depth_step_m: float = 0.5
+    backbone: str = "repvit_m2_3"
+    backbone_widths: tuple[int, ...] | None = None
+    backbone_depths: tuple[int, ...] | None = None
+    neck_channels: int = 128
+    context_channels: int = 128
+    match_channels: int = 64
+    stereo_groups: int = 32
+    interaction_channels: int = 32
+    sparse_channels: tuple[int, int, int] = (64, 128, 256)
+    head_channels: tuple[int, int] = (128, 64)
+    classes: int = 20
+    origin_m: tuple[float, float, float] = (0.0, -25.6, -2.0)
+    lift_voxel_m: float = 0.4  # labels are twice as fine; the head upsamples
+    lift_shape: tuple[int, int, int] = (128, 128, 16)
+    frame_id: str = "velodyne"
+    teacher_classes: int = 21  # LSeg prompts, "others" included
+    teacher_channels: int = 512  # CLIP ViT-B/32 text space
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that the hourglasses and the sparse U-Net cannot halve twice.
+
+        Raises:
+            ConfigError: A size does not divide.
+        """
+        if any(side % (4 * self.stride) for side in self.input_size):
+            raise ConfigError(
+                f"input_size {self.input_size} must be multiples of {4 * self.stride} pixels"
+            )
+        if self.bins % 4:
+            raise ConfigError(f"{self.bins} depth bins: the number must be a multiple of 4")
+        if any(side % 4 for side in self.lift_shape):
+            raise ConfigError(f"lift_shape {self.lift_shape} must be multiples of 4")
+
+    @property
+    def bins(self) -> int:
+        """Number of depth bins."""
+        return round((self.depth_max_m - self.depth_min_m) / self.depth_step_m)
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the feature maps."""
+        return self.input_size[0] // self.stride, self.input_size[1] // self.stride
+
+    @property
+    def lift_grid(self) -> GridSpec:
+        """Grid of the lifted features."""
+        return GridSpec(self.origin_m, (self.lift_voxel_m,) * 3, self.lift_shape, self.frame_id)
+
+    @property
+    def grid(self) -> GridSpec:
+        """Grid of the predicted labels: twice as fine as the lifted one."""
+        x, y, z = self.lift_shape
+        size = (self.lift_voxel_m / 2,) * 3
+        return GridSpec(self.origin_m, size, (2 * x, 2 * y, 2 * z), self.frame_id)
+
+    @classmethod
+    def nano(cls) -> VLSceneConfig:
+        """Every module of the published model at about a tenth of its width.
+
+        The grid and the input size stay, so that data and labels fit both models.
+        """
+        return cls(
+            backbone="repvit_m0_9",
+            backbone_widths=(16, 32, 64, 128),
+            backbone_depths=(1, 1, 3, 1),
+            neck_channels=32,
+            context_channels=32,
+            match_channels=16,
+            stereo_groups=8,
+            interaction_channels=8,
+            sparse_channels=(16, 32, 64),
+            head_channels=(32, 16),
+        )

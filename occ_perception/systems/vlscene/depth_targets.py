@@ -1,0 +1,31 @@
+"""Training only: which depth bin a feature cell should choose, from sparse LiDAR depth."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from occ_perception.systems.vlscene.config import VLSceneConfig
+
+NO_TARGET = 255
+
+
+def depth_bin_targets(
+    depth_m: Float[Tensor, "b ih iw"], config: VLSceneConfig
+) -> Int[Tensor, "b h w"]:
+    """Target bin of every feature cell, 255 where no LiDAR point tells.
+
+    The nearest point of a cell counts. The bins are those of the published training: target k
+    covers depths that lie one bin beyond the frustum's bin k, and the weights learnt it so.
+
+    Args:
+        depth_m: Sparse depth image of the left view at the network's size, metres, 0 = none.
+        config: Depth range and stride.
+    """
+    (h, w), s = config.map_size, config.stride
+    cells = depth_m.view(-1, h, s, w, s).masked_fill(depth_m.view(-1, h, s, w, s) <= 0, torch.inf)
+    step = config.depth_step_m
+    position = (cells.amin(dim=(2, 4)) - (config.depth_min_m - step / 2)) / step
+    inside = (position >= 1) & (position < config.bins + 1)
+    return torch.where(inside, position.floor() - 1, NO_TARGET).long()

@@ -1,0 +1,158 @@
+"""From the features of two views to one voxel volume."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from occ_perception.blocks.lift.depth_net import DepthNet
+from occ_perception.blocks.lift.lss import depth_bins, image_frustum, unproject_frustum
+from occ_perception.blocks.lift.stereo import StereoNet, disparity_to_depth
+from occ_perception.blocks.lift.voxel_pool import PoolPlan, plan_pool, pool_voxels
+from occ_perception.systems.vlscene.config import VLSceneConfig
+from occ_perception.systems.vlscene.distillation import (
+    Distillation,
+    DistillationOutput,
+    TeacherTargets,
+)
+from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
+from occ_perception.systems.vlscene.volume_interaction import VolumeInteraction
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPlan:
+    """Everything in the view transformer that depends on the calibration alone.
+
+    Attributes:
+        camera_left: `[B, 30]` camera vector of the left view.
+        camera_right: `[B, 30]` camera vector of the right view.
+        to_depth: `[B, D, D]` disparity -> depth resampling.
+        pool: Which pixel and depth bin belongs to which voxel.
+    """
+
+    camera_left: Float[Tensor, "b 30"]
+    camera_right: Float[Tensor, "b 30"]
+    to_depth: Float[Tensor, "b d d"]
+    pool: PoolPlan
+
+    def to(self, device: torch.device | str) -> ViewPlan:
+        """The same plan on another device."""
+        vectors = (t.to(device) for t in (self.camera_left, self.camera_right, self.to_depth))
+        return type(self)(*vectors, self.pool.to(device))
+
+
+class PlanCache:
+    """Keeps the plans of the calibrations used last; whoever runs the model owns one.
+
+    Args:
+        build: Makes a plan, e.g. `VLScene.plan`.
+        capacity: How many calibrations to remember.
+    """
+
+    def __init__(self, build: Callable[[StereoGeometry], ViewPlan], capacity: int = 2) -> None:
+        self._build = build
+        self._capacity = capacity
+        self._plans: OrderedDict[tuple[str, bytes], ViewPlan] = OrderedDict()
+
+    def __call__(self, geometry: StereoGeometry) -> ViewPlan:
+        """The plan of this calibration, built only if it is not remembered."""
+        numbers = torch.cat([tensor.double().flatten() for tensor in geometry])
+        key = (str(numbers.device), numbers.cpu().numpy().tobytes())
+        plan = self._plans.pop(key, None) or self._build(geometry)
+        self._plans[key] = plan
+        if len(self._plans) > self._capacity:
+            self._plans.popitem(last=False)
+        return plan
+
+
+class ViewOutput(NamedTuple):
+    """What leaves the view transformer.
+
+    Attributes:
+        volume: `[B, C, X, Y, Z]` lifted features.
+        depth_prob: `[B, D, H, W]` probability of the depth bins in the left view.
+        context: `[B, C, H, W]` features that were lifted.
+        distillation: Outputs for the distillation losses, None without a teacher.
+    """
+
+    volume: Float[Tensor, "b c x y z"]
+    depth_prob: Float[Tensor, "b d h w"]
+    context: Float[Tensor, "b c h w"]
+    distillation: DistillationOutput | None
+
+
+class ViewTransformer(nn.Module):
+    """Depth from one view and from both, their interaction, lift and splat."""
+
+    def __init__(self, config: VLSceneConfig) -> None:
+        super().__init__()
+        channels = config.neck_channels
+        self.grid = config.lift_grid
+        self.depth_net = DepthNet(channels, channels, config.context_channels, config.bins)
+        self.stereo_net = StereoNet(channels, channels, config.match_channels, config.stereo_groups)
+        self.volume_interaction = VolumeInteraction(config.interaction_channels)
+        self.distillation = Distillation(
+            config.context_channels, config.teacher_channels, config.teacher_classes
+        )
+        depths = depth_bins(config.depth_min_m, config.depth_max_m, config.depth_step_m)
+        frustum = image_frustum(config.input_size, config.map_size, depths)
+        self.register_buffer("frustum", frustum, persistent=False)
+
+    def points(self, geometry: StereoGeometry) -> Float[Tensor, "b 1 d h w 3"]:
+        """Every depth bin of every feature pixel in the grid's frame, metres."""
+        return unproject_frustum(
+            self.frustum,
+            geometry.intrins_left,
+            geometry.rots,
+            geometry.trans,
+            geometry.post_rots,
+            geometry.post_trans,
+            geometry.bda,
+        )
+
+    @torch.no_grad()
+    def plan(self, geometry: StereoGeometry) -> ViewPlan:
+        """Work out what depends on the calibration alone.
+
+        Args:
+            geometry: Calibration on the module's device.
+
+        Raises:
+            CalibrationError: The calibration cannot be used.
+        """
+        geometry.check()
+        return ViewPlan(
+            *geometry.camera_vectors(),
+            to_depth=disparity_to_depth(geometry.calib, len(self.frustum)),
+            pool=plan_pool(self.points(geometry), self.grid),
+        )
+
+    def forward(
+        self,
+        left: Float[Tensor, "b c h w"],
+        right: Float[Tensor, "b c h w"],
+        plan: ViewPlan,
+        teacher: TeacherTargets | None = None,
+    ) -> ViewOutput:
+        """Lift the left view's features with depth from both views.
+
+        Args:
+            left: Image features of the left view.
+            right: Image features of the right view.
+            plan: From `plan` for this batch's calibrations.
+            teacher: The teacher's outputs for the left view, training only.
+        """
+        depth_logits, context = self.depth_net(left, plan.camera_left)
+        stereo_prob = self.stereo_net(
+            left, right, plan.camera_left, plan.camera_right, plan.to_depth
+        )
+        depth_prob = self.volume_interaction(stereo_prob, depth_logits.softmax(dim=1))
+        volume = pool_voxels(depth_prob[:, None], context[:, None], plan.pool)
+        distillation = None if teacher is None else self.distillation(context, teacher)
+        return ViewOutput(volume, depth_prob, context, distillation)
