@@ -6,9 +6,15 @@ import random
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Where tensors cross function boundaries. Not core and geometry.transforms: they are the gates that
+# refuse wrong input in words of their own, and a type checker would get there first.
+CHECKED = [f"occ_perception.{name}" for name in ("blocks", "voxels", "rendering", "systems")] + [
+    f"occ_perception.geometry.{name}" for name in ("projection", "resize", "rays", "fisheye")
+]
 
 # Correctness is tested here, time is not: a busy machine must not fail a property.
 hypothesis.settings.register_profile("occ", deadline=None, derandomize=True, max_examples=50)
@@ -31,6 +37,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     hypothesis.settings.load_profile("occ")
+    # Shapes and types in annotations are checked at every call; in tests only, it costs time.
+    jaxtyping.install_import_hook(CHECKED, "shape_checks.check")
     # A domain of its own, on this machine only: parallel runs must not see each other.
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(102))
