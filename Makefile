@@ -68,6 +68,7 @@ $(VENV)/.requirements: $(VENV)/.created $(REQUIREMENTS)
 
 $(VENV)/.interfaces: $(VENV)/.requirements $(INTERFACES)
 	$(PIP) install --no-build-isolation --no-deps --force-reinstall ./occ_msgs
+	@rm -rf occ_msgs/build occ_msgs/*.egg-info
 	@touch $@
 
 # Editable: code is used where it lies, so only a change of the packaging asks for this again.
