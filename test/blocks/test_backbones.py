@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from occ_perception.blocks.backbones import build_backbone, feature_channels
 from occ_perception.core.errors import ConfigError
 

@@ -1,13 +1,14 @@
 """Camera-aware depth: its parts against their definitions."""
 
 import torch
-from occ_perception.blocks.lift.depth_net import Aspp, CameraGate, DepthNet, SelfOffsetConv2d
 from torch.nn import functional as F
+
+from occ_perception.blocks.lift.depth_net import Aspp, CameraGate, DepthNet, SelfOffsetConv2d
 
 
 def deformed_plainly(x, offset, weight, groups):
     """Bilinear samples at integer pixel coordinates, zero outside, then a 1x1 convolution."""
-    b, c, h, w = x.shape
+    h, w = x.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     taps = []
     for k in range(9):

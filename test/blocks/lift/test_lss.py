@@ -1,6 +1,7 @@
 """Lifting is the inverse of projecting."""
 
 import torch
+
 from occ_perception.blocks.lift.lss import depth_bins, image_frustum, unproject_frustum
 
 

@@ -1,6 +1,8 @@
 """Correlation and resampling against loops and grid_sample."""
 
 import torch
+from torch.nn import functional as F
+
 from occ_perception.blocks.lift.stereo import (
     Hourglass3d,
     StereoNet,
@@ -8,7 +10,6 @@ from occ_perception.blocks.lift.stereo import (
     disparity_to_depth,
     resample,
 )
-from torch.nn import functional as F
 
 
 def correlated_plainly(left, right, groups, disparities):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from occ_perception.blocks.lift.voxel_pool import plan_pool, pool_voxels, voxel_index
 from occ_perception.core.grid import GridSpec
 
@@ -10,7 +11,7 @@ GRID = GridSpec((0.0, -2.0, -1.0), (0.5, 1.0, 0.5), (4, 3, 2), "base")
 
 def pooled_plainly(depth, features, points, grid):
     """One point after the other, rounding towards zero by Python's int()."""
-    b, n, c, _, _ = features.shape
+    b, _, c, _, _ = features.shape
     volume = features.new_zeros(b, c, *grid.shape)
     for index in torch.cartesian_prod(*(torch.arange(s) for s in depth.shape)).tolist():
         i, j, k, y, x = index

@@ -1,8 +1,9 @@
 """The feature pyramid against its definition."""
 
 import torch
-from occ_perception.blocks.necks.fpn import FPN
 from torch.nn import functional as F
+
+from occ_perception.blocks.necks.fpn import FPN
 
 
 def pyramid():

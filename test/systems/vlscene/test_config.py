@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.vlscene.config import VLSceneConfig
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.depth_targets import NO_TARGET, depth_bin_targets
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from occ_perception.core.errors import CalibrationError
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 

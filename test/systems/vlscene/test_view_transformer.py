@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from occ_perception.blocks.lift.voxel_pool import pool_voxels
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.distillation import TeacherTargets

@@ -1,6 +1,7 @@
 """Volume interaction against the explicit attention matrix."""
 
 import torch
+
 from occ_perception.systems.vlscene.volume_interaction import (
     ChannelAttention3d,
     ConfidenceAttention,
