@@ -1,0 +1,101 @@
+"""Official VLScene checkpoints: which entry becomes which of our tensors, and what is left out."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from occ_perception.core.errors import WeightsError
+from occ_perception.systems.vlscene.config import VLSceneConfig
+from occ_perception.systems.vlscene.key_map_image import IMAGE_RULES
+from occ_perception.systems.vlscene.key_map_volume import VOLUME_RULES
+from occ_perception.systems.vlscene.model import VLScene
+
+_RULES = tuple((re.compile(pattern), name) for pattern, name in (*VOLUME_RULES, *IMAGE_RULES))
+
+_DROPPED = (
+    (re.compile(r"^clip_net\."), "teacher, needed for training only"),
+    (re.compile(r"^img_view_transformer\.(dx|bx|nx|frustum)$"), "constant, follows from the grid"),
+    (re.compile(r"\.num_batches_tracked$"), "batch counter, unused with a fixed momentum"),
+)
+
+
+class VLSceneCheckpoint:
+    """Map of official VLScene checkpoints (see `weights.convert.CheckpointMap`).
+
+    Args:
+        config: The network that the checkpoint is for; the default is the published one.
+    """
+
+    system = "vlscene"
+    labels = "semantickitti"
+    licence = "GPL-3.0 (official code); trained on SemanticKITTI, CC BY-NC-SA 4.0"
+
+    def __init__(self, config: VLSceneConfig | None = None) -> None:
+        self._config = config or VLSceneConfig()
+
+    def config(self) -> Mapping[str, Any]:
+        """Configuration of the network, as plain values."""
+        return asdict(self._config)
+
+    def grid(self) -> Mapping[str, Any]:
+        """Grid of the predicted voxels, as plain values."""
+        return asdict(self._config.grid)
+
+    def drop_reason(self, key: str) -> str | None:
+        """Why an official entry is left out on purpose, or None when it is kept."""
+        return next((reason for pattern, reason in _DROPPED if pattern.search(key)), None)
+
+    def rename(self, key: str) -> str | None:
+        """Our name of an official entry, or None when it is not known."""
+        renamed = rename_official(key)
+        return renamed if renamed in self.wanted() else None
+
+    def relayout(self, key: str, tensor: Tensor) -> Tensor:
+        """An official entry in our layout."""
+        return relayout_official(key, tensor)
+
+    def check(self, official: Mapping[str, Tensor]) -> None:
+        """Refuse a checkpoint of another grid.
+
+        Raises:
+            WeightsError: The grid stored in the checkpoint is not the configured one.
+        """
+        grid = self._config.lift_grid
+        first = [o + s / 2 for o, s in zip(grid.origin_m, grid.voxel_size_m, strict=True)]
+        for leaf, ours in (("dx", grid.voxel_size_m), ("bx", first), ("nx", grid.shape)):
+            theirs = official.get(f"img_view_transformer.{leaf}")
+            expected = torch.tensor(ours, dtype=torch.float32)
+            if theirs is not None and not torch.allclose(theirs.float(), expected, atol=1e-4):
+                raise WeightsError(
+                    f"the checkpoint was trained on another grid ({leaf} = {theirs.tolist()}, "
+                    f"configured {list(ours)}); give the configuration it was trained with"
+                )
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019  (lives as long as the map)
+    def wanted(self) -> Mapping[str, tuple[int, ...]]:
+        """Names and shapes of our network."""
+        with torch.device("meta"):
+            network = VLScene(self._config)
+        return {
+            name: tuple(tensor.shape)
+            for name, tensor in network.state_dict().items()
+            if not name.endswith(".num_batches_tracked")
+        }
+
+
+def rename_official(key: str) -> str:
+    """Apply all renaming rules to one official name."""
+    return functools.reduce(lambda name, rule: rule[0].sub(rule[1], name), _RULES, key)
+
+
+def relayout_official(key: str, tensor: Tensor) -> Tensor:
+    """Sparse kernels `[out, kx, ky, kz, in]` become `[out, in, kx, ky, kz]`; the rest stays."""
+    is_sparse = key.startswith("sparse_unet.") and not key.startswith("sparse_unet.pre_conv.")
+    return tensor.permute(0, 4, 1, 2, 3) if is_sparse and tensor.ndim == 5 else tensor

@@ -1,0 +1,1 @@
+"""Weights: known official files, their conversion to safetensors, and checked loading."""
