@@ -255,13 +255,12 @@ def test_small_buffers_lose_images_but_never_truth(case, depth):
 @given(st.lists(st.tuples(st.sampled_from(SOURCES), st.integers(0, 60)), max_size=40))
 def test_sets_never_mix_images_from_before_and_after_a_jump(images):
     sync = Synchronizer(SOURCES, "a", SKEW_NS / 1e9, depth=5)
-    eras = []
+    era = 0
     for source, stamp in images:
-        era = len(eras)
-        outcome = sync.add(source, stamp, era)
+        image = {"era": era}
+        outcome = sync.add(source, stamp, image)
         if outcome.has_jumped_back:
-            eras.append(stamp)
-        # The image that jumps back carries the era that it ends, and may already form a set.
-        oldest_era = len(eras) - 1 if outcome.has_jumped_back else len(eras)
+            era += 1
+            image["era"] = era  # the image that jumps back is the first of the new era
         for found in outcome.sets:
-            assert min(found.payloads.values()) >= oldest_era
+            assert {payload["era"] for payload in found.payloads.values()} == {era}
