@@ -205,6 +205,7 @@ class BagPlayer:
 
     def _play_once(self) -> None:
         self._begin = self._next_tick = self._time.monotonic()
+        self.position_ns = self.first_ns
         for message in self._messages():
             if self._is_anchor(message):
                 self._wait_for_answers()
@@ -234,9 +235,7 @@ class BagPlayer:
         if self._is_anchor(message):
             stamp = self._bag.stamp_ns(message)
             if stamp is None:
-                raise BagError(
-                    f"topic {message.topic} has no header stamp: it cannot be waited for"
-                )
+                raise BagError(f"topic {message.topic} has no header stamp to wait for")
             self._lockstep.sent(stamp)
         self.position_ns = max(message.time_ns, self.first_ns)
         if self.settings.clock_hz:

@@ -139,12 +139,9 @@ class BagReader:
                 self.types.learn(get_types_from_msg(c.msgdef.data, c.msgtype))
             return
         self._own_types = MessageTypes(reader.typestore)
-        standard, hashed = (
-            self.types.store.fielddefs,
-            {c.msgtype for c in reader.connections if c.digest},
-        )
-        defined = set(reader.typestore.fielddefs)
-        self._by_own_types = {name for name in defined if name in hashed or name not in standard}
+        proven = {c.msgtype for c in reader.connections if c.digest}
+        defined, standard = set(reader.typestore.fielddefs), set(self.types.store.fielddefs)
+        self._by_own_types = defined - (standard - proven)
 
     def _topic(self, name: str) -> TopicInfo:
         parts = [c for c in self._connections if c.topic == name]

@@ -1,4 +1,4 @@
-"""What the topics of a bag are: their kind, their quality of service, the stereo pair among them."""
+"""What the topics of a bag are: kind, quality of service, and the stereo pair among them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,8 @@ def select(available: Iterable[str], wanted: Iterable[str], where: object) -> li
     missing = [topic for topic in wanted if topic not in available]
     if missing:
         raise BagError(
-            f"bag {where} has no topic {', '.join(missing)}; it has {', '.join(available) or 'none'}"
+            f"bag {where} has no topic {', '.join(missing)}; "
+            f"it has {', '.join(available) or 'none'}"
         )
     return list(wanted) or available
 
