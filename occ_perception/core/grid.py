@@ -72,7 +72,7 @@ class GridSpec:
         """
         points = np.asarray(points_m, dtype=np.float64)
         cell = np.floor((points - self.origin_m) / self.voxel_size_m)
-        inside = (np.isfinite(cell) & (cell >= 0) & (cell < self.shape)).all(axis=-1)
+        inside = np.all(np.isfinite(cell) & (cell >= 0) & (cell < self.shape), axis=-1)
         return np.where(np.isfinite(cell), cell, 0).astype(np.int64), inside
 
     def center_of(self, index: npt.ArrayLike) -> npt.NDArray[np.float64]:
