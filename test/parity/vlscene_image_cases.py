@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -20,31 +19,28 @@ from occ_perception.blocks.lift.stereo import (
     resample,
 )
 from occ_perception.blocks.necks.fpn import FPN
+from occ_perception.blocks.sparse.sparse_conv import DenseVolume
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.depth_targets import NO_TARGET, depth_bin_targets
 from occ_perception.systems.vlscene.distillation import TeacherTargets
-from occ_perception.systems.vlscene.key_map_image import IMAGE_RULES
+from occ_perception.systems.vlscene.model import VLScene
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 from occ_perception.systems.vlscene.view_transformer import ViewTransformer
 from occ_perception.systems.vlscene.volume_interaction import VolumeInteraction
 from parity.cases import Case, Weights, normal
-from parity.compare import Check, Rule, exact, of_std, relative
+from parity.compare import (
+    Check,
+    Rule,
+    agreeing,
+    agreeing_bits,
+    exact,
+    of_std,
+    relative,
+    within_std,
+)
+from parity.vlscene_volume_cases import filled
 
 CONFIG = VLSceneConfig()
-
-
-def ours(key: str) -> str:
-    """Our name of an official key of the image half."""
-    for pattern, replacement in IMAGE_RULES:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-def filled(module: nn.Module, weights: Weights, official: str, prefix: str) -> nn.Module:
-    """The module in eval mode with the case's weights; every tensor is set, none is left over."""
-    state = {ours(key): tensor for key, tensor in weights.official(official).items()}
-    module.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
-    return module.eval()
 
 
 @contextmanager
@@ -77,8 +73,8 @@ def backbone_neck_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     net = nn.Module()
     net.backbone = build_backbone(CONFIG.backbone, levels=(1, 2, 3))
     net.neck = FPN(feature_channels(net.backbone), CONFIG.neck_channels, extra_levels=1)
-    filled(net.backbone, weights, "img_backbone.", "backbone.")
-    filled(net.neck, weights, "img_neck.", "neck.")
+    filled(net.backbone, "backbone.", weights, "img_backbone.")
+    filled(net.neck, "neck.", weights, "img_neck.")
     image = normal(case.rng(), case.integers(r"standard_normal \(([^)]*)\)"))
     layers = {
         "stem": "backbone.stem",
@@ -104,7 +100,7 @@ DEPTH_LAYERS = {
 
 def depthnet_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     net = DepthNet(CONFIG.neck_channels, CONFIG.neck_channels, CONFIG.context_channels, CONFIG.bins)
-    filled(net, weights, "img_view_transformer.depth_net.", "view_transformer.depth_net.")
+    filled(net, "view_transformer.depth_net.", weights, "img_view_transformer.depth_net.")
     rng = case.rng()
     gain = case.numbers(r"x = ([\d.]+)\*")[0]
     x = gain * normal(rng, case.integers(r"x = [\d.]+\*standard_normal \(([^)]*)\)"))
@@ -135,7 +131,7 @@ def stereo_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     net = StereoNet(
         CONFIG.neck_channels, CONFIG.neck_channels, CONFIG.match_channels, CONFIG.stereo_groups
     )
-    filled(net, weights, "img_view_transformer.stereo_volume_net.", "view_transformer.stereo_net.")
+    filled(net, "view_transformer.stereo_net.", weights, "img_view_transformer.stereo_volume_net.")
     rng = case.rng()
     left, right = rolled_pair(case, rng)
     shape = case.integers(r"cam_right = standard_normal \(([^)]*)\)")
@@ -164,7 +160,7 @@ INTERACTION_LAYERS = {
 def volume_interaction_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     net = VolumeInteraction(CONFIG.interaction_channels)
     prefix = "view_transformer.volume_interaction."
-    filled(net, weights, f"img_{prefix}", prefix)
+    filled(net, prefix, weights, f"img_{prefix}")
     rng = case.rng()
     shape = case.integers(r"stereo = softmax\([\d.]+\*standard_normal \(([^)]*)\)")
     gain = case.numbers(r"stereo = softmax\(([\d.]+)\*")[0]
@@ -237,7 +233,7 @@ def view_transformer_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     size = case.integers(r"input_size \(([^)]*)\)")
     config = VLSceneConfig(input_size=(size[0], size[1]))
     net = ViewTransformer(config)
-    filled(net, weights, "img_view_transformer.", "view_transformer.")
+    filled(net, "view_transformer.", weights, "img_view_transformer.")
     rng = case.rng()
     left, right = (view[:, 0] for view in rolled_pair(case, rng))
     gain = case.numbers(r"seg_logits = ([\d.]+)\*")[0]
@@ -281,6 +277,122 @@ def std_rule(case: Case, name: str) -> Rule:
     return of_std(limit)
 
 
+FULL_IMAGE_LAYERS = {
+    **{f"backbone_{i}": f"backbone.stages_{i}" for i in range(4)},
+    "neck_s8": "neck.fpn_convs.0",
+    "cam_gn": "view_transformer.depth_net.camera_norm",
+    "depth_reduce": "view_transformer.depth_net.reduce_conv",
+    "depth_blocks": "view_transformer.depth_net.depth_conv.2",
+    "depth_aspp": "view_transformer.depth_net.depth_conv.3",
+    "depth_dcn": "view_transformer.depth_net.depth_conv.4",
+    "depth_logits": "view_transformer.depth_net.depth_conv.5",
+    "context": "view_transformer.depth_net.context_conv",
+    "stereo_feat": "view_transformer.stereo_net.features",
+    "stereo_dres0": "view_transformer.stereo_net.stem",
+    "stereo_dres2": "view_transformer.stereo_net.hourglasses.0",
+    "stereo_dres4": "view_transformer.stereo_net.hourglasses.2",
+    "stereo_prob": "view_transformer.stereo_net",
+    "vi_lss2stereo": "view_transformer.volume_interaction.lss2stereo",
+    "vi_stereo2lss": "view_transformer.volume_interaction.stereo2lss",
+    "vi_redir1": "view_transformer.volume_interaction.redir1",
+    "vi_ca3d": "view_transformer.volume_interaction.channel_attention",
+    "depth_prob": "view_transformer.volume_interaction",
+}
+FULL_SPARSE_LAYERS = {
+    "gssa_ctx": "sparse_unet.context",
+    "gssa_res2": "sparse_unet.encode_full",
+    "gssa_pool2": "sparse_unet.pool_half",
+    "gssa_pool3": "sparse_unet.pool_quarter",
+    "gssa_up2": "sparse_unet.decode_half",
+    "gssa_up3": "sparse_unet.decode_full",
+    "gssa_recon": "sparse_unet.gate",
+}
+FULL_VOLUME_LAYERS = {
+    "gssa_pre": "sparse_unet.spread",
+    "gssa_out": "sparse_unet",
+    "head_occ_conv": "head.reduce",
+    "head_sdb_in": "head.enter",
+    "head_sdb_mpac": "head.diffuse",
+    "head_sdb": "head",
+}
+
+
+def full_images(case: Case) -> tuple[Tensor, Tensor]:
+    """Two crops of one wide noise image, the right one with more noise."""
+    text = "inputs.images"
+    (seed,) = case.integers(r"PCG64\((\d+)\)", text)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    big = normal(rng, case.integers(r"big=rng\.standard_normal\(\(([\d,]+)\)\)", text))
+    noise = normal(rng, case.integers(r"noise=rng\.standard_normal\(\(([\d,]+)\)\)", text))
+    (gain,) = case.numbers(r"float32\(([\d.]+)\)\*noise", text)
+    (shift,) = case.integers(r"right=\(big\[:,:,(\d+):", text)
+    width = noise.shape[2]
+    return big[None, :, :, :width], (big[:, :, shift : shift + width] + gain * noise)[None]
+
+
+def at_rows(volume: DenseVolume, index: np.ndarray) -> Tensor:
+    """Features of the stored rows; a row that is inactive here becomes NaN and fails."""
+    b, x, y, z = torch.from_numpy(index.astype(np.int64)).T
+    rows = volume.features[b, :, x, y, z]
+    return rows.masked_fill(~volume.mask[b, 0, x, y, z, None], torch.nan)
+
+
+def infer_full(case: Case, weights: Weights) -> dict[str, Tensor | np.ndarray]:
+    """The whole network at the published size."""
+    net = filled(VLScene(CONFIG), "", weights, "")
+    geometry = stereo_geometry(case.value("inputs.calibration"), CONFIG.input_size[0])
+    plan = net.plan(geometry)
+    names = FULL_IMAGE_LAYERS | FULL_SPARSE_LAYERS | FULL_VOLUME_LAYERS
+    with recorded(net, names) as layers, recorded(net, {"view": "view_transformer"}) as views:
+        output = net(*full_images(case), plan)
+    volumes = {name: layers.pop(name) for name in FULL_SPARSE_LAYERS}
+    after = {name: layers.pop(name) for name in FULL_VOLUME_LAYERS}
+    gwc = correlate(*layers["stereo_feat"].chunk(2), CONFIG.stereo_groups, CONFIG.bins)
+    bounds = plan.pool.bounds
+    labels, _ = net.head.predict(after["head_sdb"])
+    return {
+        "mlp_input_left": plan.camera_left[:, None],
+        "mlp_input_right": plan.camera_right[:, None],
+        "geom": net.view_transformer.points(geometry),
+        "volume_count": (bounds[1:] - bounds[:-1]).view(CONFIG.lift_shape).numpy(),
+        "stereo_gwc": gwc,
+        "stereo_warp": resample(gwc, plan.to_depth),
+        **layers,
+        "volume": views["view"].volume,
+        "gssa_active_bits": np.packbits(volumes["gssa_ctx"].mask[0, 0].numpy()),
+        **{name: at_rows(v, case.stored[f"{name}_idx"]) for name, v in volumes.items()},
+        "n_active": np.array(
+            [int(volumes[f"gssa_{name}"].mask.sum()) for name in ("ctx", "pool2", "pool3")]
+        ),
+        **after,
+        "logits": output.logits,
+        "argmax": labels[0],
+        "argmax_hist": np.bincount(labels.flatten().numpy(), minlength=CONFIG.classes),
+        "inputs.calib": geometry.calib[0, 0],
+    }
+
+
+def full_rule(case: Case, name: str) -> Rule:
+    """The three kinds of tolerance that the case names: before, after the lift, and of labels."""
+    (before,) = case.numbers(r"max\|diff\| <= ([\d.e-]+)\*std", "tolerance")
+    (distance,) = case.numbers(r"\|\|ref\|\|_2 <= ([\d.e-]+)", "tolerance")
+    (share,) = case.numbers(r"and ([\d.]+)% of entries", "tolerance")
+    (spread,) = case.numbers(r"within ([\d.e-]+)\*std", "tolerance")
+    (labels,) = case.numbers(r"argmax agreement >= ([\d.]+)%", "tolerance")
+    (active,) = case.numbers(r"at most ([\d.e-]+) of the voxels", "tolerance")
+    if name in ("argmax", "volume_count"):
+        return agreeing(labels / 100)
+    if name == "gssa_active_bits":
+        return agreeing_bits(1 - active)
+    if name in ("n_active", "argmax_hist"):
+        return relative(active if name == "n_active" else 1 - labels / 100)
+    if name == "inputs.calib":
+        return relative(1e-12)  # plain float64 arithmetic
+    if name.startswith(("volume", "gssa", "head", "logits")):
+        return within_std(spread, share / 100, distance)
+    return of_std(before)
+
+
 CASES: dict[str, Check] = {
     "backbone_neck_small": Check(backbone_neck_small, std_rule),
     "depthnet_small": Check(depthnet_small, std_rule),
@@ -290,5 +402,12 @@ CASES: dict[str, Check] = {
         view_transformer_small,
         std_rule,
         also=("values.kd_feat_loss", "values.kd_logits_loss", "depth_loss.value", "calib"),
+    ),
+    "infer_full": Check(
+        infer_full,
+        full_rule,
+        inputs=frozenset(f"{name}_idx" for name in FULL_SPARSE_LAYERS),
+        also=("n_active", "argmax_hist", "inputs.calib"),
+        heavy=True,
     ),
 }
