@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,18 +48,17 @@ def filled(
     return module.eval()
 
 
+def told_cut(case: Case, path: str) -> tuple[slice, ...]:
+    """The `slice(a, b, c)` list in a text of the case; empty when there is none."""
+    found = re.findall(r"slice\((\w+), (\w+), (\w+)\)", str(case.value(path)))
+    return tuple(
+        slice(*(None if bound == "None" else int(bound) for bound in bounds)) for bounds in found
+    )
+
+
 def cut_as_told(case: Case, outputs: Mapping[str, Tensor | Array], path: str) -> dict[str, Any]:
-    """Cut arrays by the `slice(a, b, c)` lists of the case's own text."""
-    cut: dict[str, Any] = dict(outputs)
-    for name, text in case.value(path).items():
-        slices = re.findall(r"slice\((\w+), (\w+), (\w+)\)", str(text))
-        if name in cut and slices:
-            cut[name] = cut[name][tuple(_slice(bounds) for bounds in slices)]
-    return cut
-
-
-def _slice(bounds: Iterable[str]) -> slice:
-    return slice(*(None if bound == "None" else int(bound) for bound in bounds))
+    """Cut arrays by the slices that the case's own text tells."""
+    return {name: value[told_cut(case, f"{path}.{name}")] for name, value in outputs.items()}
 
 
 def eye_pose(batch: int = 1) -> Tensor:

@@ -1,0 +1,1 @@
+"""Fields: functions of 3D points that are conditioned on an image."""

@@ -1,0 +1,174 @@
+"""Pixel-aligned field: a small MLP on the image feature under a 3D point and on its position.
+
+The first layer is linear in the image feature, and bilinear sampling is linear too. So the feature
+part of that layer is applied once per image (folded into the convolution that makes the map), and
+what is sampled at points is already the narrow hidden map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from occ_perception.blocks.fields.positional import normalised_inverse_depth, positional_code
+from occ_perception.blocks.fields.projection import (
+    MIN_DEPTH_M,
+    Taps,
+    bilinear_taps,
+    project_normalised,
+    read_taps,
+)
+
+
+@dataclass(frozen=True)
+class FieldRange:
+    """How points are coded.
+
+    Attributes:
+        near_m: Depth that is coded as 1.
+        far_m: Depth that is coded as -1.
+        octaves: Frequencies of the positional code.
+        max_uv: Bound of the image coordinates, None = unbounded.
+    """
+
+    near_m: float = 3.0
+    far_m: float = 80.0
+    octaves: int = 6
+    max_uv: float | None = None
+
+    @property
+    def code_size(self) -> int:
+        """Length of the positional code of (u, v, depth)."""
+        return 3 * (1 + 2 * self.octaves)
+
+
+class FieldPoints(NamedTuple):
+    """Everything about points that does not depend on the image; constant per calibration.
+
+    Attributes:
+        taps: Pixels of the hidden map to read.
+        code: Positional code.
+        outside: Behind the camera or beside the image.
+    """
+
+    taps: Taps
+    code: Float[Tensor, "b m e"]
+    outside: Bool[Tensor, "b m"]
+
+
+class PixelField(nn.Module):
+    """Field values from image features and positions.
+
+    Args:
+        channels: Channels of the image features.
+        hidden: Width of the hidden layer.
+        outputs: Values per point.
+        field_range: Coding of points.
+        learn_empty: Points outside the image get a learnt feature instead of the border's.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        outputs: int,
+        field_range: FieldRange,
+        learn_empty: bool = False,
+    ) -> None:
+        super().__init__()
+        self.range = field_range
+        self.channels = channels
+        self.lin_in = nn.Linear(channels + field_range.code_size, hidden)
+        self.lin_out = nn.Linear(hidden, outputs)
+        self.empty_feature = nn.Parameter(torch.randn(channels)) if learn_empty else None
+        for layer in (self.lin_in, self.lin_out):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def hidden_map(
+        self, features: Float[Tensor, "b d h w"], convolution: nn.Conv2d
+    ) -> Float[Tensor, "b hidden h w"]:
+        """Feature part of the hidden layer for a whole image.
+
+        Args:
+            features: Input of the image network's last convolution.
+            convolution: That convolution; it makes the image features (`channels`).
+        """
+        weight = self.lin_in.weight[:, : self.channels]
+        folded = {"weight": torch.einsum("oc,cikl->oikl", weight, convolution.weight)}
+        if convolution.bias is not None:
+            folded["bias"] = weight @ convolution.bias
+        return functional_call(convolution, folded, (features,))
+
+    def locate(
+        self,
+        points: Float[Tensor, "b m 3"],
+        T_cam_world: Float[Tensor, "b 4 4"],
+        K: Float[Tensor, "b 3 3"],
+        map_size: tuple[int, int],
+    ) -> FieldPoints:
+        """Prepare points for one encoded view.
+
+        Args:
+            points: Points in the world frame, metres.
+            T_cam_world: World to the encoded camera.
+            K: Its normalised intrinsics.
+            map_size: Height and width of the hidden map.
+        """
+        uv, depth, outside = project_normalised(points, T_cam_world, K)
+        if self.range.max_uv is not None:
+            uv = uv.clamp(-self.range.max_uv, self.range.max_uv)
+        z = normalised_inverse_depth(depth, self.range.near_m, self.range.far_m, MIN_DEPTH_M)
+        code = positional_code(torch.cat([uv, z[..., None]], dim=-1), self.range.octaves)
+        return FieldPoints(bilinear_taps(uv, *map_size), code, outside)
+
+    def forward(
+        self, hidden_map: Float[Tensor, "b hidden h w"], points: FieldPoints
+    ) -> Float[Tensor, "b m outputs"]:
+        """Field values at prepared points."""
+        image_part = read_taps(hidden_map, points.taps)
+        if self.empty_feature is not None:
+            empty = self.lin_in.weight[:, : self.channels] @ self.empty_feature
+            image_part = torch.where(points.outside[..., None], empty, image_part)
+        position_part = F.linear(
+            points.code, self.lin_in.weight[:, self.channels :], self.lin_in.bias
+        )
+        return self.lin_out(F.relu(image_part + position_part))
+
+
+def density_of(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Density (1/m) from the field's raw output."""
+    return F.softplus(raw)
+
+
+class VisiblePoints(NamedTuple):
+    """The points of a set that lie inside the image; the others need no evaluation.
+
+    Attributes:
+        points: Prepared visible points of one image.
+        index: Their indices in the whole set.
+        total: Size of the whole set.
+    """
+
+    points: FieldPoints
+    index: Tensor
+    total: int
+
+    def scatter(self, values: Float[Tensor, "v *rest"], fill: float) -> Float[Tensor, "m *rest"]:
+        """Values of the whole set: `fill` where the camera sees nothing."""
+        whole = values.new_full((self.total, *values.shape[1:]), fill)
+        return whole.index_copy(0, self.index, values)
+
+
+def keep_visible(points: FieldPoints) -> VisiblePoints:
+    """Drop the points of a single image (batch 1) that lie outside of it."""
+    index = (~points.outside[0]).nonzero()[:, 0]
+    taps = Taps(points.taps.pixels[:, index], points.taps.weights[:, index])
+    kept = FieldPoints(taps, points.code[:, index], points.outside[:, index])
+    return VisiblePoints(kept, index, points.outside.shape[1])

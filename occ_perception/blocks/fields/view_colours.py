@@ -1,0 +1,43 @@
+"""Colours of 3D points as other posed views see them: what replaces a learnt colour."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from occ_perception.blocks.fields.projection import project_normalised, sample_bilinear
+
+
+class PointColours(NamedTuple):
+    """Colours per point and view.
+
+    Attributes:
+        colours: RGB.
+        outside: The point is not in the view's image.
+    """
+
+    colours: Float[Tensor, "b m r 3"]
+    outside: Bool[Tensor, "b m r"]
+
+
+def sample_views(
+    images: Float[Tensor, "b r 3 h w"],
+    points: Float[Tensor, "b m 3"],
+    T_cam_world: Float[Tensor, "b r 4 4"],
+    K: Float[Tensor, "b r 3 3"],
+) -> PointColours:
+    """Bilinear colours of points in several views; border colours outside.
+
+    Args:
+        images: RGB 0..1.
+        points: Points in the world frame, metres.
+        T_cam_world: World to the views' cameras.
+        K: Normalised intrinsics.
+    """
+    views = images.shape[1]
+    per_view = points[:, None].expand(-1, views, -1, -1)
+    uv, _, outside = project_normalised(per_view, T_cam_world, K)
+    colours = sample_bilinear(images.flatten(0, 1), uv.flatten(0, 1))
+    return PointColours(colours.unflatten(0, (-1, views)).transpose(1, 2), outside.mT)

@@ -1,0 +1,1 @@
+"""Differentiable rendering in plain torch."""

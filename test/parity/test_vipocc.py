@@ -1,0 +1,12 @@
+"""ViPOcc against the official code's stored layers, losses, metrics and pictures."""
+
+from parity import vipocc_net_cases
+from parity.cases import Case
+from parity.compare import run_case
+
+SYSTEM = "vipocc"
+CASES = {**vipocc_net_cases.CASES}
+
+
+def test_layers(case: Case) -> None:
+    run_case(case, CASES, {})
