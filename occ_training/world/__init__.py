@@ -1,0 +1,1 @@
+"""Computed scenes with exact images, depth and voxels."""
