@@ -1,0 +1,1 @@
+"""Executables: each builds its configuration and runs one node."""

@@ -1,0 +1,1 @@
+"""Thin shells around the library: images, transforms, messages and parameters of ROS 2."""
