@@ -30,9 +30,9 @@ from occ_perception.geometry.transforms import (
     rotation_rpy,
     transform,
 )
+from occ_training.world.box_street import Street, build_street
+from occ_training.world.box_view import View, render
 from occ_training.world.boxes import fill
-from occ_training.world.camera_view import View, render
-from occ_training.world.street import Street, build_street
 
 Matrix = npt.NDArray[np.float64]
 

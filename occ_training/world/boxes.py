@@ -28,7 +28,7 @@ class Box:
         size_m: Edge lengths along its own x, y, z, metres.
         label: Class id of its voxels and pixels.
         albedo: Red, green, blue, 0..1.
-        texture: Name of the surface recipe in `textures`.
+        texture: Name of the surface recipe in `box_textures`.
         yaw_rad: Turn about the vertical.
     """
 

@@ -9,7 +9,7 @@ from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import load_label_map
 from occ_perception.geometry.transforms import inverse, transform
-from occ_training.world import street
+from occ_training.world import box_street as street
 from occ_training.world.box_scene import WORLD_FRAME, kitti_rig, view_of, write_box_bag
 
 SCALE = 0.5

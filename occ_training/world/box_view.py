@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from occ_perception.geometry.transforms import inverse
+from occ_training.world.box_street import Street
+from occ_training.world.box_textures import lane_marks, noise_table, shade
 from occ_training.world.boxes import Box, intersect, pixel_window, shadowed
-from occ_training.world.street import Street
-from occ_training.world.textures import lane_marks, noise_table, shade
 
 Array = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
