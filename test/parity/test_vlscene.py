@@ -1,11 +1,11 @@
 """VLScene against the official network's stored layers."""
 
-from parity import vlscene_image_cases, vlscene_volume_cases
+from parity import vlscene_data_cases, vlscene_image_cases, vlscene_volume_cases
 from parity.cases import Case
 from parity.compare import run_case
 
 SYSTEM = "vlscene"
-CASES = {**vlscene_image_cases.CASES, **vlscene_volume_cases.CASES}
+CASES = {**vlscene_image_cases.CASES, **vlscene_volume_cases.CASES, **vlscene_data_cases.CASES}
 SKIPPED = {"teacher": "the LSeg teacher belongs to training and is not part of this package yet"}
 
 
