@@ -17,6 +17,12 @@ class LatestSlot(Generic[T]):
         self._is_closed = False
         self._changed = threading.Condition()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is taken in any more."""
+        with self._changed:
+            return self._is_closed
+
     def put(self, item: T) -> T | None:
         """Store `item`; return the item that nobody took in time, if any (or `item` if closed)."""
         with self._changed:

@@ -9,6 +9,7 @@ replaced set is reported as dropped. Nothing here knows ROS.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -23,6 +24,11 @@ from occ_perception.systems.base import Context, OccupancySystem
 
 Raw = TypeVar("Raw")
 
+SUPERSEDED = "newer set waiting"
+RESET = "reset"
+SHUTDOWN = "shutdown"
+CRASH = "unexpected error"
+
 
 @dataclass(eq=False)
 class Job(Generic[Raw]):
@@ -31,6 +37,7 @@ class Job(Generic[Raw]):
     Attributes:
         stamp_ns: Anchor stamp.
         raw: What the source delivered (messages), turned into a `FrameSet` by the prepare worker.
+        epoch: Number of resets before it came; a job of an earlier epoch is not answered.
         timer: Stage times so far.
         views: Filled by the prepare worker.
         context: Filled by the prepare worker.
@@ -38,6 +45,7 @@ class Job(Generic[Raw]):
 
     stamp_ns: int
     raw: Raw
+    epoch: int = 0
     timer: StageTimer = field(default_factory=StageTimer)
     views: tuple[PreparedView, ...] = ()
     context: Context | None = None
@@ -51,7 +59,7 @@ class Engine(Generic[Raw]):
         system: OccupancySystem,
         decode: Callable[[Raw, StageTimer], FrameSet],
         on_result: Callable[[Prediction, Job[Raw]], None],
-        on_drop: Callable[[int, str], None],
+        on_drop: Callable[[int, str, str], None],
         on_crash: Callable[[BaseException], None],
     ) -> None:
         """Wire the workers; nothing runs before `start`.
@@ -60,7 +68,8 @@ class Engine(Generic[Raw]):
             system: What is run; touched by the workers only.
             decode: Raw input to frames; runs in the prepare worker. `OccError` drops the set.
             on_result: Called in the inference worker with every prediction (publishes it).
-            on_drop: Called with stamp and reason for every set that will not be answered.
+            on_drop: Called with stamp, reason (a phrase to count by) and details for every set that
+                will not be answered.
             on_crash: Called with an unexpected exception; the worker lives on.
         """
         self._system = system
@@ -70,7 +79,7 @@ class Engine(Generic[Raw]):
         self._on_crash = on_crash
         self._incoming: LatestSlot[Job[Raw]] = LatestSlot()
         self._prepared: LatestSlot[Job[Raw]] = LatestSlot()
-        self._must_reset = threading.Event()
+        self._epoch = 0
         self._threads = [
             threading.Thread(target=self._prepare_loop, name="prepare", daemon=True),
             threading.Thread(target=self._infer_loop, name="infer", daemon=True),
@@ -83,36 +92,50 @@ class Engine(Generic[Raw]):
 
     def submit(self, stamp_ns: int, raw: Raw) -> None:
         """Hand over a complete set; never blocks."""
-        self._report(self._incoming.put(Job(stamp_ns, raw)), "newer set waiting")
+        is_late = self._incoming.is_closed
+        displaced = self._incoming.put(Job(stamp_ns, raw, self._epoch))
+        self._report(displaced, SHUTDOWN if is_late else SUPERSEDED)
 
     def reset(self) -> None:
-        """Forget queued sets and, before the next inference, the system's history."""
-        self._report(self._incoming.clear(), "reset")
-        self._report(self._prepared.clear(), "reset")
-        self._must_reset.set()
+        """Forget the sets under way and, before the next inference, the system's history."""
+        self._epoch += 1
+        self._report(self._incoming.clear(), RESET)
+        self._report(self._prepared.clear(), RESET)
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """End the workers after the job in hand; what waits is reported as dropped."""
-        self._report(self._incoming.close(), "shutdown")
-        self._report(self._prepared.close(), "shutdown")
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End the workers after the job in hand; what waits is reported as dropped.
+
+        Returns:
+            Whether both workers have ended; a network in the middle of a frame cannot be stopped.
+        """
+        self._report(self._incoming.close(), SHUTDOWN)
+        self._report(self._prepared.close(), SHUTDOWN)
+        deadline_s = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
-                thread.join(timeout_s)
+                thread.join(max(0.0, deadline_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _report(self, job: Job[Raw] | None, reason: str) -> None:
         if job is not None:
-            self._on_drop(job.stamp_ns, reason)
+            self._on_drop(job.stamp_ns, reason, "")
 
     def _prepare_loop(self) -> None:
         while (job := self._incoming.take()) is not None:
             if self._guard(job, self._prepare):
-                self._report(self._prepared.put(job), "newer set waiting")
+                is_late = self._prepared.is_closed
+                displaced = self._prepared.put(job)
+                self._report(displaced, SHUTDOWN if is_late else SUPERSEDED)
 
     def _infer_loop(self) -> None:
+        epoch = self._epoch
         while (job := self._prepared.take()) is not None:
-            if self._must_reset.is_set():
-                self._must_reset.clear()
+            if job.epoch != self._epoch:  # was in a worker's hands during the reset
+                self._report(job, RESET)
+                continue
+            if job.epoch != epoch:
                 self._system.reset()
+                epoch = job.epoch
             self._guard(job, self._infer)
 
     def _guard(self, job: Job[Raw], step: Callable[[Job[Raw]], None]) -> bool:
@@ -120,9 +143,9 @@ class Engine(Generic[Raw]):
         try:
             step(job)
         except OccError as error:
-            self._on_drop(job.stamp_ns, str(error))
+            self._on_drop(job.stamp_ns, error.reason, str(error))
         except Exception as error:  # thread boundary: the node must survive
-            self._on_drop(job.stamp_ns, f"unexpected {type(error).__name__}: {error}")
+            self._on_drop(job.stamp_ns, CRASH, f"{type(error).__name__}: {error}")
             self._on_crash(error)
         else:
             return True
