@@ -12,7 +12,7 @@ Two ways to fit an image:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +147,7 @@ def _check_rectified(camera: Camera) -> None:
         )
 
 
-def prepare_image(image: npt.NDArray[np.uint8], fit: ImageFit) -> Float[Tensor, "3 h w"]:
+def prepare_image(image: npt.NDArray[Any], fit: ImageFit) -> Float[Tensor, "3 h w"]:
     """Resize, crop or pad, and normalise one image.
 
     Args:
@@ -171,7 +171,7 @@ def prepare_image(image: npt.NDArray[np.uint8], fit: ImageFit) -> Float[Tensor, 
     return pixels.sub_(mean).div_(std)
 
 
-def _check_image(image: npt.NDArray[np.uint8], fit: ImageFit) -> None:
+def _check_image(image: npt.NDArray[Any], fit: ImageFit) -> None:
     width, height = fit.source_size
     grey_or_rgb = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
     if image.dtype != np.uint8 or not grey_or_rgb or image.shape[:2] != (height, width):
