@@ -76,6 +76,15 @@ class Camera:
         left, right = self.P[0, 2], self.width - self.P[0, 2]
         return float(np.arctan2(left, self.P[0, 0]) + np.arctan2(right, self.P[0, 0]))
 
+    def equals(self, other: Camera) -> bool:
+        """Whether both describe the same calibration (names and poses included)."""
+        sizes = (self.name, self.width, self.height, self.distortion)
+        return (
+            sizes == (other.name, other.width, other.height, other.distortion)
+            and np.array_equal(self.P, other.P)
+            and np.array_equal(self.T_base_cam, other.T_base_cam)
+        )
+
     def resized(self, width: int, height: int) -> Camera:
         """The camera of the image resampled to `width` x `height` (pixel edges coincide)."""
         sx, sy = width / self.width, height / self.height

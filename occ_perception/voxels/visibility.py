@@ -31,3 +31,23 @@ def voxels_in_view(
     P = torch.from_numpy((camera.P @ T_cam_grid).astype(np.float32)).to(device)
     uv, depth = project(grid.centers(device), P)
     return visible(uv, depth, camera.width, camera.height, min_depth_m)
+
+
+class VisibilityCache:
+    """Remembers the mask of the last camera, since a mounted camera rarely moves.
+
+    Args:
+        grid: Voxels.
+        device: Where the masks live.
+    """
+
+    def __init__(self, grid: GridSpec, device: torch.device | str) -> None:
+        self._grid = grid
+        self._device = device
+        self._last: tuple[Camera, Tensor] | None = None
+
+    def __call__(self, camera: Camera) -> Bool[Tensor, "x y z"]:
+        """`voxels_in_view` of the camera, computed only when the camera changed."""
+        if self._last is None or not self._last[0].equals(camera):
+            self._last = (camera, voxels_in_view(self._grid, camera, self._device))
+        return self._last[1]

@@ -50,3 +50,12 @@ def test_field_of_view_of_an_off_centre_camera():
 def test_unusable_calibration_is_named(changes, word):
     with pytest.raises(CalibrationError, match=word):
         camera(**changes)
+
+
+def test_equality_sees_every_number():
+    moved = np.eye(4)
+    moved[0, 3] = 0.1
+    assert camera().equals(camera())
+    assert not camera().equals(camera(T_base_cam=moved))
+    assert not camera().equals(camera(name="left"))
+    assert not camera().equals(camera().cropped(1, 0, 1226, 370))
