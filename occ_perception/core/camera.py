@@ -66,7 +66,7 @@ class Camera:
             )
 
     @property
-    def K(self) -> Matrix:
+    def K(self) -> Matrix:  # noqa: N802  (the name of the literature)
         """Intrinsics `[3, 3]`, pixels."""
         return self.P[:, :3]
 

@@ -49,8 +49,7 @@ class GridSpec:
     def upper_m(self) -> Triple:
         """Upper corner of the last voxel, metres."""
         x, y, z = (
-            o + s * n
-            for o, s, n in zip(self.origin_m, self.voxel_size_m, self.shape, strict=True)
+            o + s * n for o, s, n in zip(self.origin_m, self.voxel_size_m, self.shape, strict=True)
         )
         return (x, y, z)
 

@@ -121,5 +121,5 @@ def slerp(start: npt.ArrayLike, end: npt.ArrayLike, fraction: float) -> Vector:
     return q / math.sin(angle)
 
 
-# Optical axes (x right, y down, z forward) expressed in body axes (x forward, y left, z up), REP 103.
+# Optical axes (x right, y down, z forward) in body axes (x forward, y left, z up), REP 103.
 R_BODY_OPTICAL: Matrix = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
