@@ -245,9 +245,10 @@ def _tx(bag: BagReader, info: str) -> float:
 
 
 def _pairs_by_name(cameras: Sequence[_Camera]) -> list[tuple[_Camera, _Camera]]:
+    """Names that differ in left and right only; equal Tx means cameras that look apart."""
     by_name = {camera.image: camera for camera in cameras}
     names = ((c, by_name.get(c.image.replace("left", "right"))) for c in cameras)
-    return [(left, right) for left, right in names if right is not None and right is not left]
+    return [(left, right) for left, right in names if right is not None and right.tx != left.tx]
 
 
 def _pairs_by_baseline(cameras: Sequence[_Camera]) -> list[tuple[_Camera, _Camera]]:
