@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import numpy as np
@@ -97,7 +98,7 @@ def queries(case: Case, scene: Scene) -> dict[str, Tensor]:
     """MLP input, density and colour at the case's random points."""
     text = case.value("inputs.query_points")
     seed = int(re.search(r"PCG64\((\d+)\)", text).group(1))
-    low, high = (eval(b) for b in re.findall(r"\[[^\]]*\]", text)[:2])  # noqa: S307 - own text
+    low, high = (ast.literal_eval(b) for b in re.findall(r"\[[^\]]*\]", text)[:2])
     count = int(re.search(r"\((\d+),3\)", text).group(1))
     rng = np.random.Generator(np.random.PCG64(seed))
     points = torch.from_numpy(rng.uniform(low, high, (count, 3)).astype(np.float32))[None]

@@ -160,7 +160,7 @@ class VisiblePoints(NamedTuple):
     index: Tensor
     total: int
 
-    def scatter(self, values: Float[Tensor, "v *rest"], fill: float) -> Float[Tensor, "m *rest"]:
+    def scatter(self, values: Float[Tensor, "v ..."], fill: float) -> Float[Tensor, "m ..."]:
         """Values of the whole set: `fill` where the camera sees nothing."""
         whole = values.new_full((self.total, *values.shape[1:]), fill)
         return whole.index_copy(0, self.index, values)

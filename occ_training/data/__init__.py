@@ -1,0 +1,1 @@
+"""Training samples and the random choices made on them."""
