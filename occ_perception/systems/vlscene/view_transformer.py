@@ -121,12 +121,13 @@ class ViewTransformer(nn.Module):
         """Work out what depends on the calibration alone.
 
         Args:
-            geometry: Calibration on the module's device.
+            geometry: Calibration; kept on the CPU it is checked without waiting for a GPU.
 
         Raises:
             CalibrationError: The calibration cannot be used.
         """
         geometry.check()
+        geometry = geometry.to(self.frustum.device)
         return ViewPlan(
             *geometry.camera_vectors(),
             to_depth=disparity_to_depth(geometry.calib, len(self.frustum)),
