@@ -15,6 +15,7 @@ from apsw import Error as SqliteError
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection, ConnectionExtRosbag2
 from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_mcap import zstd
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError, get_types_from_msg
 
@@ -36,9 +37,13 @@ DAMAGE = (
     OSError,
     EOFError,
     struct.error,
+    zstd.ZstdError,
     AssertionError,
-    KeyError,
+    LookupError,
+    MemoryError,
+    OverflowError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
 )
