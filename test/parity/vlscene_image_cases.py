@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -170,11 +171,12 @@ def volume_interaction_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     return outputs | {"redir1": F.relu(outputs["redir1"]), "out": out}
 
 
-def stereo_geometry(calibration: Mapping[str, object], image_height: int) -> StereoGeometry:
-    """The tensors that a KITTI calibration means for a 1280 pixel wide network image."""
+def stereo_geometry(calibration: Mapping[str, object]) -> StereoGeometry:
+    """The tensors that a KITTI calibration means for the published network image."""
+    image_height, image_width = CONFIG.input_size
     width, height = int(calibration["W"]), int(calibration["H"])
     left, right = (np.asarray(calibration[key], dtype=np.float64) for key in ("P2", "P3"))
-    scale = 1280 / width
+    scale = image_width / width
     lidar_to_camera = torch.eye(4)
     lidar_to_camera[:3] = torch.tensor(calibration["Tr"])
     camera_to_lidar = torch.linalg.inv(lidar_to_camera)
@@ -205,7 +207,7 @@ def scaled(geometry: StereoGeometry, factor: float) -> StereoGeometry:
 
 def drawn_depth(case: Case, rng: np.random.Generator, batch: int, size: tuple[int, ...]) -> Tensor:
     """The sparse depth image of the depth loss; later duplicates win."""
-    count = case.integers(r"g\.integers\(.*?,\(2,(\d+)\)\)", "depth_loss.inputs")[0]
+    count = case.integers(r"g\.integers\(.*?,\(\d+,(\d+)\)\)", "depth_loss.inputs")[0]
     low, high = case.numbers(r"g\.uniform\(([\d.]+,[\d.]+)", "depth_loss.inputs")
     cells = rng.integers(0, size[0] * size[1], (batch, count))
     depths = rng.uniform(low, high, (batch, count))
@@ -241,9 +243,10 @@ def view_transformer_small(case: Case, weights: Weights) -> dict[str, Tensor]:
     vl = normal(rng, case.integers(r"vl_feat = standard_normal \(([^)]*)\)"))
     depth_image = drawn_depth(case, rng, len(left), size)
     factor = case.numbers(r"multiplied by ([\d.]+\d)")[0]
-    calibrations = case.value("calibration").values()
+    calibrations = case.value("calibration")
+    order = [n for n in re.findall(r"calibration (\w+)", case.text()) if n in calibrations]
     geometry = StereoGeometry.cat(
-        [scaled(stereo_geometry(c, CONFIG.input_size[0]), factor) for c in calibrations]
+        [scaled(stereo_geometry(calibrations[name]), factor) for name in order]
     )
     plan = net.plan(geometry)
     layers = {"clip_fusion": "distillation.teacher_fusion"}
@@ -340,7 +343,7 @@ def at_rows(volume: DenseVolume, index: np.ndarray) -> Tensor:
 def infer_full(case: Case, weights: Weights) -> dict[str, Tensor | np.ndarray]:
     """The whole network at the published size."""
     net = filled(VLScene(CONFIG), "", weights, "")
-    geometry = stereo_geometry(case.value("inputs.calibration"), CONFIG.input_size[0])
+    geometry = stereo_geometry(case.value("inputs.calibration"))
     plan = net.plan(geometry)
     names = FULL_IMAGE_LAYERS | FULL_SPARSE_LAYERS | FULL_VOLUME_LAYERS
     with recorded(net, names) as layers, recorded(net, {"view": "view_transformer"}) as views:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# RepViT's flat list of 54 blocks -> timm's stages: (stage, first block, blocks, its stride-2 block,
-# the block in front of that).
+# RepViT's flat list of 54 blocks -> timm's stages: (stage, first block, number of blocks), and the
+# stride-2 block between two stages; the block in front of that belongs to it in timm.
 _STAGES = ((0, 1, 6), (1, 9, 6), (2, 17, 34), (3, 53, 2))
 _DOWNSAMPLES = {1: 8, 2: 16, 3: 52}
 
