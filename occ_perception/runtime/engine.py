@@ -38,6 +38,7 @@ class Job(Generic[Raw]):
         stamp_ns: Anchor stamp.
         raw: What the source delivered (messages), turned into a `FrameSet` by the prepare worker.
         epoch: Number of resets before it came; a job of an earlier epoch is not answered.
+        created_s: When it was handed over, `time.perf_counter` seconds.
         timer: Stage times so far.
         views: Filled by the prepare worker.
         context: Filled by the prepare worker.
@@ -46,6 +47,7 @@ class Job(Generic[Raw]):
     stamp_ns: int
     raw: Raw
     epoch: int = 0
+    created_s: float = field(default_factory=time.perf_counter)
     timer: StageTimer = field(default_factory=StageTimer)
     views: tuple[PreparedView, ...] = ()
     context: Context | None = None
@@ -90,6 +92,11 @@ class Engine(Generic[Raw]):
         for thread in self._threads:
             thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker still has a job in hand, or waits for one."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def submit(self, stamp_ns: int, raw: Raw) -> None:
         """Hand over a complete set; never blocks."""
         is_late = self._incoming.is_closed
@@ -114,7 +121,7 @@ class Engine(Generic[Raw]):
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline_s - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not self.is_running
 
     def _report(self, job: Job[Raw] | None, reason: str) -> None:
         if job is not None:

@@ -50,6 +50,7 @@ class Profiler:
         self._times: dict[str, deque[float]] = {}
         self._drops: Counter[str] = Counter()
         self._published = 0
+        self._formed = 0
         self._lock = threading.Lock()
 
     def add(self, seconds: Mapping[str, float]) -> None:
@@ -63,6 +64,24 @@ class Profiler:
         """Count frame sets or frames that were not answered."""
         with self._lock:
             self._drops[reason] += count
+
+    def form(self) -> None:
+        """Count a complete set."""
+        with self._lock:
+            self._formed += 1
+
+    def clear(self) -> None:
+        """Begin all counts and times anew."""
+        with self._lock:
+            self._times.clear()
+            self._drops.clear()
+            self._published = self._formed = 0
+
+    @property
+    def formed(self) -> int:
+        """Complete sets so far."""
+        with self._lock:
+            return self._formed
 
     @property
     def published(self) -> int:
