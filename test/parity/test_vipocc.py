@@ -1,11 +1,23 @@
 """ViPOcc against the official code's stored layers, losses, metrics and pictures."""
 
-from parity import vipocc_loss_cases, vipocc_net_cases, vipocc_step_cases
+from parity import (
+    vipocc_geometry_cases,
+    vipocc_loss_cases,
+    vipocc_metric_cases,
+    vipocc_net_cases,
+    vipocc_step_cases,
+)
 from parity.cases import Case
 from parity.compare import run_case
 
 SYSTEM = "vipocc"
-CASES = {**vipocc_net_cases.CASES, **vipocc_step_cases.CASES, **vipocc_loss_cases.CASES}
+CASES = {
+    **vipocc_net_cases.CASES,
+    **vipocc_step_cases.CASES,
+    **vipocc_loss_cases.CASES,
+    **vipocc_geometry_cases.CASES,
+    **vipocc_metric_cases.CASES,
+}
 
 
 def test_layers(case: Case) -> None:
