@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,12 +19,12 @@ def depth_bin_loss(
     """
     bins = depth_prob.shape[1]
     known = target_bin < bins
-    wanted = F.one_hot(target_bin[known], bins).to(depth_prob.dtype)
-    # float32 by hand: autocast refuses binary cross entropy on probabilities.
     given = depth_prob.movedim(1, -1)[known].float()
-    positive = wanted * given.log().clamp(min=-100)
-    negative = (1 - wanted) * (1 - given).log().clamp(min=-100)
-    return -(positive + negative).sum() / max(int(known.sum()), 1)
+    wanted = F.one_hot(target_bin[known], bins).float()
+    # Autocast refuses binary cross entropy on probabilities, for good reason: float32 it is.
+    with torch.autocast(given.device.type, enabled=False):
+        total = F.binary_cross_entropy(given, wanted, reduction="sum")
+    return total / max(int(known.sum()), 1)
 
 
 def feature_loss(

@@ -31,7 +31,7 @@ def semantic_affinity_loss(
 ) -> Float[Tensor, ""]:
     """Precision, recall and specificity of every class that occurs (MonoScene, section 3.3)."""
     labelled = target != IGNORE
-    probability = logits.softmax(dim=1).movedim(1, -1)[labelled]
+    probability = logits.float().softmax(dim=1).movedim(1, -1)[labelled]
     truth = target[labelled].long()
     losses = [_affinity(probability[:, c], truth == c) for c in truth.unique().tolist()]
     return torch.stack(losses).mean() if losses else logits.sum() * 0
@@ -42,22 +42,24 @@ def geometric_affinity_loss(
 ) -> Float[Tensor, ""]:
     """The same three terms for "occupied" against "empty"."""
     labelled = target != IGNORE
-    occupied = 1 - logits.softmax(dim=1)[:, 0][labelled]
+    occupied = 1 - logits.float().softmax(dim=1)[:, 0][labelled]
     return _affinity(occupied, target[labelled] != 0)
 
 
 def _affinity(probability: Float[Tensor, " n"], truth: Tensor) -> Float[Tensor, ""]:
-    """-ln of precision, recall and specificity; a term without denominator is left out."""
+    """-ln of precision, recall and specificity; a term that is not defined is left out."""
     positive, negative = truth.to(probability), (~truth).to(probability)
     hits = (probability * positive).sum()
-    terms = [
-        (hits, probability.sum()),
-        (hits, positive.sum()),
-        (((1 - probability) * negative).sum(), negative.sum()),
-    ]
+    terms = [(((1 - probability) * negative).sum(), negative.sum())]
+    if truth.any():
+        terms += [(hits, probability.sum()), (hits, positive.sum())]
     ratios = [part / whole for part, whole in terms if whole > 0]
-    # -log, clamped at 100 like the binary cross entropy that it officially is
-    return sum((-ratio.log().clamp(min=-100) for ratio in ratios), probability.sum() * 0)
+    if not ratios:
+        return probability.sum() * 0
+    rates = torch.stack(ratios).clamp(max=1)
+    # Binary cross entropy is -ln with a floor and finite gradients; autocast refuses it.
+    with torch.autocast(rates.device.type, enabled=False):
+        return F.binary_cross_entropy(rates, torch.ones_like(rates), reduction="sum")
 
 
 def point_cross_entropy(
@@ -73,7 +75,7 @@ def point_cross_entropy(
 def point_lovasz(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
     """Lovasz-softmax (Berman et al. 2018) over the classes present among the labelled points."""
     labelled = labels != 0
-    probability, truth = logits.softmax(dim=1)[labelled], labels[labelled]
+    probability, truth = logits.float().softmax(dim=1)[labelled], labels[labelled]
     losses = [_lovasz(probability[:, c], truth == c) for c in truth.unique().tolist()]
     return torch.stack(losses).mean() if losses else logits.sum() * 0
 
