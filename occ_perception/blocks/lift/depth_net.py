@@ -75,7 +75,10 @@ class SelfOffsetConv2d(DeformConv2d):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # type: ignore[override]
         """Convolution at the predicted offsets; outside the map is zero."""
-        return super().forward(x, self.conv_offset(x))
+        offset = self.conv_offset(x)
+        with torch.autocast(x.device.type, enabled=False):  # there is no bfloat16 kernel
+            dtype = self.weight.dtype
+            return super().forward(x.to(dtype), offset.to(dtype))
 
 
 class DepthNet(nn.Module):

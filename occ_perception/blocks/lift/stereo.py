@@ -183,4 +183,4 @@ class StereoNet(nn.Module):
         volume = resample(correlate(left, right, self.groups, to_depth.shape[2]), to_depth)
         volume = self.stem(volume)
         volume = self.hourglasses(volume + self.residual(volume))
-        return self.score(self.refine(volume)).squeeze(1).softmax(dim=1)
+        return self.score(self.refine(volume)).squeeze(1).float().softmax(dim=1)

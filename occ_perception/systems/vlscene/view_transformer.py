@@ -153,7 +153,7 @@ class ViewTransformer(nn.Module):
         stereo_prob = self.stereo_net(
             left, right, plan.camera_left, plan.camera_right, plan.to_depth
         )
-        depth_prob = self.volume_interaction(stereo_prob, depth_logits.softmax(dim=1))
+        depth_prob = self.volume_interaction(stereo_prob, depth_logits.float().softmax(dim=1))
         volume = pool_voxels(depth_prob[:, None], context[:, None], plan.pool)
         distillation = None if teacher is None else self.distillation(context, teacher)
         return ViewOutput(volume, depth_prob, context, distillation)

@@ -89,4 +89,4 @@ class VolumeInteraction(nn.Module):
         both = torch.cat([self.lss2stereo(stereo, mono), self.stereo2lss(mono, stereo)], dim=1)
         volume = self.hourglass(F.relu(self.redir1(both)))
         logits = self.redir2(self.channel_attention(volume)).squeeze(1)
-        return F.relu(logits).softmax(dim=1)  # published: negative scores all count as zero
+        return F.relu(logits).float().softmax(dim=1)  # published: negative scores all count as zero

@@ -95,6 +95,16 @@ def test_a_kept_plan_gives_the_same_answer(net):
     assert torch.equal(ours.labels, fresh.labels)
 
 
+def test_autocast_keeps_geometry_and_probabilities_in_single_precision(net):
+    exact = net.predict(*images(), geometry())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = net.predict(*images(), geometry())
+    assert rough.confidence.dtype == rough.depth_prob.dtype == torch.float32
+    # Random weights decide by hair's breadth; trained ones agree far better.
+    assert (rough.labels == exact.labels).float().mean() > 0.8
+    torch.testing.assert_close(rough.depth_prob, exact.depth_prob, rtol=0.1, atol=1e-3)
+
+
 def test_prediction_never_runs_what_only_training_needs(net):
     seen = []
     training_only = (net.point_head, net.view_transformer.distillation, *net.neck.fpn_convs[1:])
