@@ -146,18 +146,19 @@ def input_picture(left: Image, right: Image | None, caption: Caption) -> Picture
     return Picture(draw.drawn(paper, strokes))
 
 
-def contact_sheet(rows: Sequence[Sequence[Picture]], title: str) -> Picture:
+def contact_sheet(rows: Sequence[Sequence[Picture]], title: str = "") -> Picture:
     """Several pictures on one sheet; each row fills the width of the widest.
 
     Args:
         rows: Pictures from the top down and from left to right.
-        title: Line on top of the sheet.
+        title: Line on top of the sheet; none if empty.
     """
     width = max(sum(p.image.shape[1] for p in row) for row in rows)
     strips = [_strip([picture.image for picture in row], width) for row in rows]
-    head = draw.sheet(48, width)
+    head = draw.sheet(48 if title else 0, width)
     text = (MARGIN_PX, 12)
-    head = draw.drawn(head, lambda pen: pen.text(text, title, INK, draw.font(24)))
+    if title:
+        head = draw.drawn(head, lambda pen: pen.text(text, title, INK, draw.font(24)))
     return Picture(np.vstack([head, *strips]))
 
 

@@ -132,8 +132,8 @@ def _poles(layout: np.random.Generator, labels: LabelMap) -> list[Box]:
 
 
 def _cars(layout: np.random.Generator, paint: np.random.Generator, labels: LabelMap) -> list[Box]:
-    """Parked cars on both sides, away from the cube and the person, and one that comes along."""
-    right = [(x, -2.8) for x in (16.5, 22.5, 33.0, 45.0, 52.0)]
+    """Parked cars on both sides and one that comes; none at the cube or at its mirror image."""
+    right = [(x, -2.8) for x in (13.0, 24.0, 33.0, 45.0, 52.0)]
     left = [(x, 6.0) for x in (9.0, 28.0, 34.5, 47.0)]
     car, boxes = labels.id_of("car"), []
     for x, y in [*right, *left, (38.0, 3.3)]:

@@ -1,0 +1,1 @@
+"""What `occ` does: one module per command, each with `main(arguments) -> int`."""

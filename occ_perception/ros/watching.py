@@ -1,0 +1,65 @@
+"""Watch a node's ~/latency from another process: how many images were answered so far."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from rclpy.node import Node
+
+from occ_perception.bags.messages import MessageTypes
+from occ_perception.bags.topics import TopicQos
+from occ_perception.ros.raw_topics import message_class, ros, spinning, to_profile
+
+LATENCY_TYPE = "occ_msgs/msg/FrameLatency"
+
+
+class AnswerWatch:
+    """Counts the answers on a FrameLatency topic, as a context manager.
+
+    Attributes:
+        topic: What is watched.
+        stamps: Stamps of the images that were answered, published or dropped.
+    """
+
+    def __init__(self, topic: str) -> None:
+        """Watch nothing yet."""
+        self.topic = topic
+        self.stamps: set[int] = set()
+        self._news = time.monotonic()
+        self._types = MessageTypes()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Subscribe; callbacks run in a thread."""
+        with ExitStack() as stack:
+            stack.enter_context(ros([]))
+            node = Node("occ_watch")
+            stack.callback(node.destroy_node)
+            qos = to_profile(TopicQos(reliable=True, depth=100))
+            kind = message_class(LATENCY_TYPE)
+            node.create_subscription(kind, self.topic, self._on_answer, qos, raw=True)
+            stack.enter_context(spinning(node))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the last answer, or since the start."""
+        return time.monotonic() - self._news
+
+    def _on_answer(self, data: bytes) -> None:
+        stamp_ns = self._types.stamp_ns(LATENCY_TYPE, data)
+        if stamp_ns is not None:
+            self.stamps.add(stamp_ns)
+        self._news = time.monotonic()
