@@ -76,7 +76,7 @@ class VLSceneSystem:
             PredictionError: The network answered with NaN.
         """
         left, right = views
-        plan = self._plan(pair_geometry(left, right).to(self.device))
+        plan = self._plan(pair_geometry(left, right))
         with torch.inference_mode(), autocast(self.device, self.precision):
             answer = self.network.predict(left.image[None], right.image[None], plan)
         if not bool(answer.confidence.isfinite().all()):
