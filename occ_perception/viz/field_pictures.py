@@ -32,10 +32,9 @@ class Mesh(NamedTuple):
     colours: npt.NDArray[np.uint8]
 
 
-def magma(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """RGB `[..., 3]` of values 0..1 in the magma palette."""
-    shades = colormaps["magma"](np.rint(np.asarray(values) * 255).astype(np.int64))
-    return np.rint(shades[..., :3] * 255).astype(np.uint8)
+def magma(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """RGB `[..., 3]` in the magma palette of values 0..1 (float) or 0..255 (integer)."""
+    return np.rint(colormaps["magma"](values)[..., :3] * 255).astype(np.uint8)
 
 
 def height_colours(heights: int) -> npt.NDArray[np.uint8]:
@@ -93,4 +92,4 @@ def disparity_levels(depth_m: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]
 
 def disparity_picture(depth_m: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Inverse depth as RGB picture."""
-    return magma(disparity_levels(depth_m) / 255)
+    return magma(disparity_levels(depth_m))

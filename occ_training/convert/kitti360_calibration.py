@@ -31,8 +31,8 @@ class Kitti360Calibration:
     T_pose_cam: Mapping[str, Pose]
     T_pose_velo: Pose
 
-    def T_cam_velo(self, camera: str) -> Pose:
-        """LiDAR to a camera."""
+    def velo_to(self, camera: str) -> Pose:
+        """`T_cam_velo` of a camera."""
         return torch.linalg.inv(self.T_pose_cam[camera]) @ self.T_pose_velo
 
 

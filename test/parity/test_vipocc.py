@@ -6,6 +6,7 @@ from parity import (
     vipocc_metric_cases,
     vipocc_net_cases,
     vipocc_step_cases,
+    vipocc_tool_cases,
 )
 from parity.cases import Case
 from parity.compare import run_case
@@ -17,6 +18,7 @@ CASES = {
     **vipocc_loss_cases.CASES,
     **vipocc_geometry_cases.CASES,
     **vipocc_metric_cases.CASES,
+    **vipocc_tool_cases.CASES,
 }
 
 

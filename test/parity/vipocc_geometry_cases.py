@@ -40,7 +40,7 @@ def lidar_depths(case: Case, calibration: Kitti360Calibration) -> dict[str, Arra
     points = case.stored["lidar_points"]
     outputs: dict[str, Array] = {}
     for side, camera in (("left", "00"), ("right", "01")):
-        P = (calibration.K @ calibration.T_cam_velo(camera)[:3]).numpy()
+        P = (calibration.K @ calibration.velo_to(camera)[:3]).numpy()
         outputs |= depth_arrays(f"depth_{side}", case, kitti360_depth(points, P, SIZE))
     raw = kitti_raw_depth(points, case.stored["kraw_P"], KITTI_RAW_SIZE)
     return outputs | depth_arrays("kraw", case, raw)
@@ -54,7 +54,7 @@ def geometry(case: Case, weights: Weights) -> dict[str, Any]:
     for camera, T in calibration.T_pose_cam.items():
         outputs[f"T_{camera}_to_pose"] = T
     for camera in ("00", "01"):
-        outputs[f"T_velo_to_rect{camera}"] = calibration.T_cam_velo(camera)
+        outputs[f"T_velo_to_rect{camera}"] = calibration.velo_to(camera)
     for camera, angle in (("02", about_y), ("03", -about_y)):
         R = virtual_rotation(about_x, angle)
         fisheye = MeiCamera.from_calibration(case.spec["fisheye_yaml"][f"image_{camera}.yaml"])
