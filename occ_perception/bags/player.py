@@ -157,6 +157,9 @@ class BagPlayer:
         if self._lockstep is not None:
             select(chosen, [self._lockstep.anchor], self._bag.path)
         select(self._bag.topics, self.settings.remap, self._bag.path)
+        names = [self.settings.remap.get(topic, topic) for topic in chosen]
+        if doubled := {name for name in names if names.count(name) > 1}:
+            raise ConfigError(f"after remapping, several topics are {', '.join(sorted(doubled))}")
         return chosen
 
     def _choose_range(self) -> tuple[int, int]:

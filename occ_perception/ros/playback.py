@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
-from typing import Annotated
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -19,7 +16,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
-from tyro.conf import Positional, arg
 
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.player import BagPlayer, Lockstep, PlayerSettings
@@ -32,7 +28,8 @@ from occ_perception.bags.topics import (
     find_stereo,
     select,
 )
-from occ_perception.core.errors import BagError, ConfigError
+from occ_perception.core.errors import BagError
+from occ_perception.ros.playback_options import PlaybackOptions
 from occ_perception.ros.raw_topics import (
     message_class,
     ros,
@@ -42,69 +39,11 @@ from occ_perception.ros.raw_topics import (
 )
 
 PATIENCE_S = 10.0  # default wait for subscribers
+LAST_MESSAGES_S = 5.0
 SETTLE_S = 0.5  # subscriptions of one node are discovered within this time of each other
 LATENCY_TYPE = "occ_msgs/msg/FrameLatency"
 IMAGES = (TopicKind.IMAGE, TopicKind.COMPRESSED_IMAGE)
 CLOCK_QOS = TopicQos(reliable=True, latched=False, depth=10)
-
-
-@dataclass(frozen=True)
-class PlaybackOptions:
-    """Play a bag into ROS topics, with /clock.
-
-    Attributes:
-        bag: Bag folder or file (ROS 2 MCAP or SQLite, ROS 1).
-        rate: Bag seconds per second; inf = as fast as reliable readers take it.
-        start: Seconds of the bag to leave out at the beginning.
-        duration: Seconds of the bag to play; all of it by default.
-        loop: Start again at the end; time jumps back then.
-        topics: Topics to play; all by default.
-        remap: New names of topics, as OLD:=NEW.
-        clock: Ticks of /clock per second; 0 = no /clock.
-        wait_for: Topic with occ_msgs/FrameLatency: publish the next image only when the last one
-            was answered there, so that a slow node misses none.
-        anchor: Image topic that is answered; by default the left one of the stereo pair.
-        answer_timeout: Give up after so many seconds without an answer; never by default.
-        subscriber_timeout: Start after so many seconds even if nobody listens to the images;
-            by default 10, and never with --wait-for.
-    """
-
-    bag: Positional[Path]
-    rate: float = 1.0
-    start: float = 0.0
-    duration: float | None = None
-    loop: bool = False
-    topics: tuple[str, ...] = ()
-    remap: Annotated[tuple[str, ...], arg(metavar="OLD:=NEW ...")] = ()
-    clock: float = 100.0
-    wait_for: str | None = None
-    anchor: str | None = None
-    answer_timeout: float | None = None
-    subscriber_timeout: float | None = None
-
-    def settings(self, topics: tuple[str, ...]) -> PlayerSettings:
-        """The part that the player itself needs."""
-        return PlayerSettings(
-            self.rate,
-            self.start,
-            self.duration,
-            self.loop,
-            topics,
-            dict(parse_remap(rule) for rule in self.remap),
-            self.clock,
-        )
-
-
-def parse_remap(rule: str) -> tuple[str, str]:
-    """Split OLD:=NEW.
-
-    Raises:
-        ConfigError: The text has another form.
-    """
-    old, separator, new = rule.partition(":=")
-    if not (old.startswith("/") and separator and new.startswith("/")):
-        raise ConfigError(f"remap rule '{rule}' is not /OLD:=/NEW")
-    return old, new
 
 
 class Playback:
@@ -260,9 +199,15 @@ class Playback:
         """Play to the end; return the number of messages sent."""
         self.wait_for_subscribers()
         sent = self.player.run()
-        for publisher in self.publishers.values():  # the last messages are still on their way
-            publisher.wait_for_all_acked(Duration(seconds=2.0))
+        deadline = time.monotonic() + LAST_MESSAGES_S
+        while self._on_the_way() and time.monotonic() < deadline and not self.stopped.is_set():
+            self.stopped.wait(0.02)
         return sent
+
+    def _on_the_way(self) -> bool:
+        """Are there messages that a reliable subscriber has not acknowledged?"""
+        now = Duration(seconds=0.0)
+        return not all(p.wait_for_all_acked(now) for p in self.publishers.values())
 
 
 def progress(player: BagPlayer, name: str) -> Table:

@@ -108,4 +108,6 @@ def exit_code(program: str, work: Callable[[], None]) -> int:
     except OccError as error:
         sys.stderr.write(f"{program}: {error}\n")
         return 1
+    except KeyboardInterrupt:  # before the work could look after signals itself
+        return 128 + signal.SIGINT
     return 0

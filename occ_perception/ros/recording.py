@@ -71,7 +71,7 @@ class Recorder:
         Args:
             options: What to record.
             node: Node that subscribes; somebody has to spin it.
-            writer: Started writer.
+            writer: Writer; it has to be started before `run`.
         """
         self.topics: dict[str, RecordedTopic] = {}
         self.lost: dict[str, int] = {}
@@ -189,14 +189,15 @@ def record(options: RecordingOptions, ros_arguments: list[str]) -> None:
     )
     with ros(ros_arguments):
         node = Node("bag_recorder")
-        writer.start()
-        try:
-            recorder = Recorder(options, node, writer)
-            with stopped_by_signals(recorder.stop), spinning(node):
-                recorder.run()
-        finally:
-            node.destroy_node()
-            counts = writer.close()
+        recorder = Recorder(options, node, writer)
+        with stopped_by_signals(recorder.stop):
+            writer.start()
+            try:
+                with spinning(node):
+                    recorder.run()
+            finally:
+                node.destroy_node()
+                counts = writer.close()
     for line in [f"recorded into {options.output}:", *inventory(recorder, counts)]:
         console.print(line, soft_wrap=True, highlight=False)
     if writer.lost:

@@ -264,6 +264,11 @@ def test_missing_topics_are_named(bag):
         prepare(bag, remap={"/y": "/z"})
 
 
+def test_two_topics_cannot_have_one_name(bag):
+    with pytest.raises(ConfigError, match="several topics are /tf"):
+        prepare(bag, remap={LEFT: "/tf"})
+
+
 def test_start_behind_the_end(bag):
     with pytest.raises(BagError, match=r"nothing to play from 99.0 s.*26 messages in 0.400 s"):
         prepare(bag, start_s=99.0)
