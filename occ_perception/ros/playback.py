@@ -10,7 +10,7 @@ from threading import Event
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -210,20 +210,20 @@ class Playback:
         return not all(p.wait_for_all_acked(now) for p in self.publishers.values())
 
 
-def progress(player: BagPlayer, name: str) -> Table:
-    """One line: bar, position, rate, and what is waited for."""
+def progress(player: BagPlayer, name: str) -> Group:
+    """Bar, position and rate; below it what is waited for, if anything."""
     total = (player.last_ns - player.first_ns) / 1e9
     done = (player.position_ns - player.first_ns) / 1e9
-    waiting = f"waiting for {player.waiting_for}" if player.waiting_for else ""
     line = Table.grid(padding=(0, 2))
     line.add_row(
         name,
         ProgressBar(total=max(total, 1e-9), completed=done, width=30),
         f"{done:.1f} / {total:.1f} s",
         f"x {player.settings.rate:g}",
-        "paused" if player.paused else waiting,
+        "paused" if player.paused else "",
     )
-    return line
+    waiting = [f"waiting for {player.waiting_for}"] if player.waiting_for else []
+    return Group(line, *([] if player.paused else waiting))
 
 
 def play(options: PlaybackOptions, ros_arguments: list[str]) -> None:
