@@ -7,6 +7,7 @@ everything here runs, and is tested, without ROS.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from occ_perception.core.errors import ConfigError
 from occ_perception.core.grid import GridSpec, cubic_size_m
 from occ_perception.core.labels import LabelMap
 from occ_perception.geometry.transforms import Matrix, quaternion_from_matrix
@@ -21,6 +23,15 @@ from occ_perception.ros import compat
 from occ_perception.ros.volume import Volume
 
 NANOSECONDS = 1_000_000_000
+_CLASSES = {
+    "diagnostic_msgs": ("DiagnosticArray", "DiagnosticStatus", "KeyValue"),
+    "geometry_msgs": ("Point", "TransformStamped"),
+    "nav_msgs": ("OccupancyGrid",),
+    "occ_msgs": ("FrameLatency", "LabelMap", "StageTime", "VoxelGrid"),
+    "sensor_msgs": ("PointCloud2", "PointField"),
+    "std_msgs": ("ColorRGBA", "Header"),
+    "visualization_msgs": ("Marker", "MarkerArray"),
+}
 # Name, offset and datatype (sensor_msgs/PointField) of the fields of volume.POINT_TYPE. Viewers
 # expect the colour's bits under the name of a float.
 _UINT8, _FLOAT32 = 2, 7
@@ -29,8 +40,22 @@ _FIELDS = (("x", 0, _FLOAT32), ("y", 4, _FLOAT32), ("z", 8, _FLOAT32), ("rgb", 1
 
 
 def ros_types() -> SimpleNamespace:
-    """The message classes of the installed ROS."""
-    return SimpleNamespace(**locals())
+    """The message classes of the installed ROS.
+
+    Raises:
+        ConfigError: A package of messages is not installed or not built.
+    """
+    found = {}
+    for package, names in _CLASSES.items():
+        try:
+            module = importlib.import_module(f"{package}.msg")
+            found.update({name: getattr(module, name) for name in names})
+        except (ImportError, AttributeError) as error:  # the source folder imports, but is empty
+            raise ConfigError(
+                f"the messages of {package} are not installed ({error}); build them with "
+                "`make setup`, `pip install ./occ_msgs` or colcon"
+            ) from error
+    return SimpleNamespace(**found)
 
 
 def stamp_ns(stamp: Any) -> int:

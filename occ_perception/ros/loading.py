@@ -1,0 +1,76 @@
+"""From settings to a system with weights on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from occ_perception.core.errors import ConfigError
+from occ_perception.ros.settings import NodeSettings
+from occ_perception.systems.base import OccupancySystem, Precision
+from occ_perception.systems.catalog import build_system
+from occ_perception.weights.load import load_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A system ready to run.
+
+    Attributes:
+        system: The system.
+        device: Where it runs, e.g. "cuda:0".
+        weights: Name of its weights; empty = random.
+    """
+
+    system: OccupancySystem
+    device: str
+    weights: str
+
+
+Loader = Callable[[NodeSettings], Loaded]
+
+
+def resolve_device(wanted: str) -> str:
+    """A device of this machine.
+
+    Raises:
+        ConfigError: The name is no device, or this machine lacks it.
+    """
+    if wanted == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(
+            f"parameter 'system.device' is '{wanted}'; give auto, cpu or cuda:N"
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"parameter 'system.device' is '{wanted}', but this machine has "
+            f"{torch.cuda.device_count()} CUDA devices; give auto or cpu"
+        )
+    return str(device)
+
+
+def loader_of(name: str) -> Loader:
+    """A function that builds the named system of the catalogue and loads its weights."""
+
+    def load(settings: NodeSettings) -> Loaded:
+        wanted = settings.system
+        device = resolve_device(wanted.device)
+        system = build_system(
+            name,
+            preset=wanted.preset,
+            device=device,
+            precision=cast(Precision, wanted.precision),
+            grid_frame=settings.frames.grid,
+        )
+        if wanted.weights:
+            load_weights(system.network, Path(wanted.weights).expanduser(), system=name)
+        return Loaded(system, device, Path(wanted.weights).name)
+
+    return load

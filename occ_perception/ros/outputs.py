@@ -1,0 +1,114 @@
+"""Publishers of a node. Views are built only while somebody listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.exceptions import InvalidHandle
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from occ_perception.core.grid import GridSpec
+from occ_perception.core.labels import LabelMap
+from occ_perception.ros import messages
+from occ_perception.ros.settings import OutputSettings
+from occ_perception.ros.volume import Volume
+
+_RELIABLE = QoSProfile(depth=1)
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Nobody may miss a report: the player waits for them.
+_REPORTS = QoSProfile(depth=100)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPlan:
+    """Settings of the views, resolved against grid and label map.
+
+    Attributes:
+        settings: As set.
+        layers: Layers of the height band.
+        blocking: `[256]`, does the id block a robot.
+    """
+
+    settings: OutputSettings
+    layers: slice
+    blocking: npt.NDArray[np.bool_]
+
+
+def plan_views(settings: OutputSettings, grid: GridSpec, labels: LabelMap) -> ViewPlan:
+    """Resolve the settings.
+
+    Raises:
+        ConfigError: The height band misses the grid or a class does not exist.
+    """
+    layers = grid.slab(settings.min_height_m, settings.max_height_m)
+    return ViewPlan(settings, layers, settings.blocking_table(labels))
+
+
+class Outputs:
+    """Lifecycle publishers: silent until the node is active."""
+
+    def __init__(self, node: Any) -> None:
+        """Advertise all topics."""
+        self._node = node
+        self._types = messages.ros_types()
+        t = self._types
+        create = node.create_lifecycle_publisher
+        self._voxels = create(t.VoxelGrid, "~/voxels", _RELIABLE)
+        self._grid = create(t.OccupancyGrid, "~/grid", _RELIABLE)
+        self._points = create(t.PointCloud2, "~/points", _RELIABLE)
+        self._markers = create(t.MarkerArray, "~/markers", _RELIABLE)
+        self._label_map = create(t.LabelMap, "~/label_map", _LATCHED)
+        self._latency = create(t.FrameLatency, "~/latency", _REPORTS)
+
+    def destroy(self) -> None:
+        """Withdraw all topics."""
+        for publisher in (
+            self._voxels, self._grid, self._points, self._markers, self._label_map, self._latency,
+        ):  # fmt: skip
+            self._node.destroy_publisher(publisher)
+
+    def publish_label_map(self, labels: LabelMap, time_ns: int) -> None:
+        """Latch what the ids mean."""
+        self._publish(self._label_map, messages.label_map(self._types, labels, time_ns))
+
+    def publish(self, volume: Volume, plan: ViewPlan) -> None:
+        """Publish the voxels, and each view that somebody listens to."""
+        types, wanted = self._types, plan.settings
+        if wanted.voxels:
+            self._publish(self._voxels, messages.voxel_grid(types, volume))
+        if wanted.grid and self._is_heard(self._grid):
+            grid = messages.occupancy_grid(types, volume, plan.layers, plan.blocking)
+            self._publish(self._grid, grid)
+        if wanted.points and self._is_heard(self._points):
+            self._publish(self._points, messages.point_cloud(types, volume))
+        if wanted.markers and self._is_heard(self._markers):
+            cubes = messages.blocking_markers(types, volume, plan.blocking, wanted.max_markers)
+            self._publish(self._markers, cubes)
+
+    def publish_latency(
+        self,
+        time_ns: int,
+        frame_id: str,
+        reason: str,
+        seconds: Mapping[str, float],
+        counts: tuple[int, int, int],
+    ) -> None:
+        """Report what became of an anchor image."""
+        report = messages.frame_latency(self._types, time_ns, frame_id, reason, seconds, counts)
+        self._publish(self._latency, report)
+
+    def _is_heard(self, publisher: Any) -> bool:
+        return bool(publisher.get_subscription_count() > 0)
+
+    def _publish(self, publisher: Any, message: Any) -> None:
+        """Publish, unless ROS was shut down under the worker's hands."""
+        try:
+            publisher.publish(message)
+        except (InvalidHandle, rclpy_implementation.RCLError):
+            if self._node.context.ok():
+                raise

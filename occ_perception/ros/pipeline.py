@@ -1,0 +1,152 @@
+"""What a configured node is made of: inputs -> synchroniser -> workers -> outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from occ_perception.core.types import CameraFrame, FrameSet, Prediction
+from occ_perception.ros import images
+from occ_perception.ros.accounting import Accounting
+from occ_perception.ros.inputs import Inputs
+from occ_perception.ros.loading import Loaded
+from occ_perception.ros.outputs import Outputs, plan_views
+from occ_perception.ros.settings import NodeSettings
+from occ_perception.ros.tf_rig import CameraRig
+from occ_perception.ros.volume import host_volume
+from occ_perception.runtime.engine import Engine, Job
+from occ_perception.runtime.profiler import StageTimer
+from occ_perception.sync.synchronizer import Outcome, SyncedSet
+from occ_perception.sync.transforms_buffer import TransformBuffer
+
+Raw = SyncedSet[Any]
+
+
+class Pipeline:
+    """Lives from configure to cleanup; runs between activate and deactivate."""
+
+    def __init__(self, node: Any, loaded: Loaded, settings: Callable[[], NodeSettings]) -> None:
+        """Advertise the outputs.
+
+        Args:
+            node: rclpy lifecycle node.
+            loaded: System with weights.
+            settings: The settings of the moment.
+        """
+        self.loaded = loaded
+        self.crashes = 0
+        self.inputs: Inputs | None = None
+        self.buffer = TransformBuffer()
+        self.accounting = Accounting(self._report, node.get_logger().warning)
+        self._node = node
+        self._settings = settings
+        frames = settings().frames
+        self._rig = CameraRig(loaded.system.needs, self.buffer, frames.grid, frames.tf_timeout_s)
+        self._outputs = Outputs(node)
+        self._engine: Engine[Raw] | None = None
+        self._grey: set[str] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker has not ended yet; a network cannot be stopped within a frame."""
+        return self._engine is not None and self._engine.is_running
+
+    def activate(self) -> None:
+        """Start the workers, latch the label map, subscribe."""
+        self.accounting.clear()
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._outputs.publish_label_map(self.loaded.system.labels, now_ns)
+        self._engine = Engine(
+            self.loaded.system, self._decode, self._answer, self.accounting.dropped, self._crash
+        )
+        self._engine.start()
+        roles = self.loaded.system.needs.cameras
+        cameras = self._settings().cameras
+        self.inputs = Inputs(self._node, roles, cameras, self._rig, self.buffer, self._take)
+
+    def deactivate(self, timeout_s: float) -> None:
+        """Unsubscribe and end the workers; what waits is reported as dropped."""
+        if self.inputs is not None:
+            inputs, self.inputs = self.inputs, None
+            self._take(inputs.stop())
+        if self._engine is not None:
+            self._engine.stop(timeout_s)
+
+    def destroy(self) -> None:
+        """Withdraw the outputs."""
+        self._outputs.destroy()
+
+    def reset(self) -> None:
+        """Forget waiting images, sets under way, the system's history and all counts."""
+        if self.inputs is not None:
+            self._take(self.inputs.reset())
+        self._forget()
+        self.accounting.clear()
+
+    def _forget(self) -> None:
+        self.buffer.clear_timed()
+        if self._engine is not None:
+            self._engine.reset()
+
+    def _take(self, outcome: Outcome[Any]) -> None:
+        """In the executor's thread: hand sets to the workers, account for the rest."""
+        if outcome.has_jumped_back:
+            self._node.get_logger().warning(
+                "time jumped back (a bag began again?): history, transforms and waiting images "
+                "are forgotten"
+            )
+            self._forget()
+        for drop in outcome.drops:
+            self.accounting.dropped(drop.stamp_ns, drop.reason)
+        for found in outcome.sets:
+            self.accounting.formed()
+            if self._engine is not None:
+                self._engine.submit(found.stamp_ns, found)
+
+    def _decode(self, raw: Raw, timer: StageTimer) -> FrameSet:
+        """In the prepare worker: messages to frames."""
+        timer.seconds["decode"] = 0.0  # first of the stages, as the timer keeps their order
+        timer.seconds["sync"] = raw.waited_s
+        with timer.stage("decode"):
+            frames = tuple(self._frame(role, raw) for role in self.loaded.system.needs.cameras)
+            return FrameSet(frames, raw.stamp_ns, self._motion(raw.stamp_ns))
+
+    def _frame(self, role: str, raw: Raw) -> CameraFrame:
+        image = images.decode(raw.payloads[role])
+        if image.is_grey and role not in self._grey:
+            self._grey.add(role)
+            self._node.get_logger().warning(
+                f"camera '{role}' sends grey images; they are taken as colourless RGB, "
+                "which is not what networks are trained on"
+            )
+        camera = self._rig.camera(role, raw.stamps_ns[role])
+        return CameraFrame(image.rgb, camera, raw.stamps_ns[role])
+
+    def _motion(self, stamp_ns: int) -> Any:
+        if not self.loaded.system.needs.ego_motion:
+            return None
+        frames = self._settings().frames
+        return self.buffer.lookup(frames.world, frames.grid, stamp_ns, frames.tf_timeout_s)
+
+    def _answer(self, prediction: Prediction, job: Job[Raw]) -> None:
+        """In the inference worker: publish a prediction with the stamp of its input."""
+        system, timer = self.loaded.system, job.timer
+        with timer.stage("post"):
+            volume = host_volume(prediction, system.labels)
+            plan = plan_views(self._settings().output, system.grid, system.labels)
+        with timer.stage("publish"):
+            self._outputs.publish(volume, plan)
+        timer.seconds["total"] = job.raw.waited_s + time.perf_counter() - job.created_s
+        self.accounting.published(job.stamp_ns, timer.seconds)
+
+    def _crash(self, error: BaseException) -> None:
+        self.crashes += 1
+        self._node.get_logger().error(
+            f"unexpected {type(error).__name__} while answering a set: {error}; this is a bug of "
+            "the package, please report it with the input that caused it"
+        )
+
+    def _report(self, stamp_ns: int, reason: str, seconds: Any, counts: Any) -> None:
+        base = self._settings().frames.base
+        self._outputs.publish_latency(stamp_ns, base, reason, seconds, counts)
