@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import timm
-from torch import nn
+from jaxtyping import Float
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
 
 from occ_perception.core.errors import ConfigError
 
@@ -42,3 +44,72 @@ def build_backbone(
 def feature_channels(backbone: nn.Module) -> list[int]:
     """Channels of the maps that a backbone of `build_backbone` returns, finest first."""
     return list(backbone.feature_info.channels())
+
+
+class VisionTransformer(nn.Module):
+    """A timm ViT that answers with feature maps instead of a class.
+
+    Args:
+        name: timm's model name, e.g. "vit_base_patch8_224.dino".
+        image_size: Height and width of its images, pixels; fixes the position table.
+        blocks: Blocks whose outputs are wanted.
+        depth: Number of blocks instead of the published one.
+
+    Raises:
+        ConfigError: timm knows no such ViT.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image_size: tuple[int, int],
+        blocks: Sequence[int],
+        depth: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not (timm.is_model(name) and name.startswith("vit_")):
+            raise ConfigError(
+                f"'{name}' is not a vision transformer of timm; see timm.list_models()"
+            )
+        options = {} if depth is None else {"depth": depth}
+        self.vit = timm.create_model(
+            name, pretrained=False, num_classes=0, img_size=image_size, **options
+        )
+        self.blocks = tuple(blocks)
+
+    @property
+    def channels(self) -> int:
+        """Channels of every map."""
+        return int(self.vit.embed_dim)
+
+    def raw_and_final(
+        self, image: Float[Tensor, "b 3 h w"]
+    ) -> tuple[list[Float[Tensor, "b c _ _"]], Float[Tensor, "b c _ _"]]:
+        """Raw outputs of the chosen blocks, and the last block's behind the final norm."""
+        tokens, maps = self.vit.forward_intermediates(image, indices=list(self.blocks))
+        rows, columns = self.vit.patch_embed.dynamic_feat_size(image.shape[-2:])
+        patches = tokens[:, self.vit.num_prefix_tokens :].mT
+        return maps, patches.unflatten(2, (rows, columns))
+
+    def normed(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c _ _"]]:
+        """Outputs of the chosen blocks, each behind the final norm; later blocks do not run."""
+        return self.vit.forward_intermediates(
+            image, indices=list(self.blocks), norm=True, stop_early=True, intermediates_only=True
+        )
+
+
+def resample_positions(
+    table: Float[Tensor, "1 n c"],
+    old_grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    prefix_tokens: int = 1,
+) -> Float[Tensor, "1 m c"]:
+    """A ViT's position table for another grid of patches (bicubic, antialiased).
+
+    Args:
+        table: Positions of the prefix tokens, then of the patches, row-major.
+        old_grid: Rows and columns of the table's grid.
+        new_grid: Rows and columns that are wanted.
+        prefix_tokens: Tokens before the patches; they stay as they are.
+    """
+    return resample_abs_pos_embed(table, list(new_grid), list(old_grid), prefix_tokens)

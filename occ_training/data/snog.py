@@ -1,4 +1,4 @@
-"""SNOG: semantic-guided non-overlapping Gaussian mixture sampling of patches (ViPOcc section 3.3)."""
+"""SNOG: patches drawn from a mixture of Gaussians on objects, kept apart (ViPOcc section 3.3)."""
 
 from __future__ import annotations
 

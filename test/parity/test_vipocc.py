@@ -1,6 +1,7 @@
 """ViPOcc against the official code's stored layers, losses, metrics and pictures."""
 
 from parity import (
+    depth_prior_cases,
     vipocc_geometry_cases,
     vipocc_loss_cases,
     vipocc_metric_cases,
@@ -19,6 +20,7 @@ CASES = {
     **vipocc_geometry_cases.CASES,
     **vipocc_metric_cases.CASES,
     **vipocc_tool_cases.CASES,
+    **depth_prior_cases.CASES,
 }
 
 
