@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
@@ -165,12 +166,18 @@ def compare(case: Case, check: Check, outputs: Outputs) -> list[str]:
     return failures
 
 
+def find_check(checks: Mapping[str, Check], name: str) -> Check | None:
+    """The check of a case by its name, or by a pattern such as `preprocess_*`."""
+    matching = (check for pattern, check in checks.items() if fnmatchcase(name, pattern))
+    return next(matching, None)
+
+
 def run_case(case: Case, checks: Mapping[str, Check], skipped: Mapping[str, str]) -> None:
     """Run one case as a test: skip without an adapter, fail with the first differing layer."""
-    if case.name not in checks:
+    check = find_check(checks, case.name)
+    if check is None:
         reason = skipped.get(case.name, "no adapter is registered for this case")
         pytest.skip(f"{case.system}/{case.name}: {reason}")
-    check = checks[case.name]
     weights = Weights(case.folder, case.spec.get("salt", "a"))
     with torch.no_grad():
         outputs = check.adapter(case, weights)

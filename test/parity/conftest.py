@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from parity.cases import find_cases
+from parity.compare import Check, find_check
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -21,7 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(
             case,
             id=f"{system}-{case.name}",
-            marks=pytest.mark.heavy if case.name in checks and checks[case.name].heavy else (),
+            marks=_marks(find_check(checks, case.name)),
         )
         for case in find_cases(golden, system)
     ]
@@ -29,6 +30,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         reason = f"no golden cases of {system} in {golden}; name another set with --golden DIR"
         cases = [pytest.param(None, id=f"{system}-absent", marks=pytest.mark.skip(reason))]
     metafunc.parametrize("case", cases)
+
+
+def _marks(check: Check | None) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.heavy] if check is not None and check.heavy else []
 
 
 @pytest.fixture(autouse=True)

@@ -126,6 +126,12 @@ def test_case_without_adapter_is_skipped_with_the_reason(case):
         run_case(case, {}, {"walk": "waits for training"})
 
 
+def test_one_check_may_serve_cases_of_one_pattern(case):
+    run_case(case, {"walk*": _check()}, {})
+    with pytest.raises(pytest.skip.Exception):
+        run_case(case, {"run*": _check()}, {})
+
+
 def test_other_salt_gives_other_weights(case):
     ours = Weights(case.folder, "q").official()["a.weight"]
     assert torch.equal(ours, Weights(case.folder, "q").official()["a.weight"])

@@ -242,9 +242,13 @@ def pair_geometry(left: PreparedView, right: PreparedView) -> StereoGeometry:
     Raises:
         CalibrationError: The two are not a rectified pair, or are swapped.
     """
+    _check_pair(left, right)
+    return stereo_tensors(left, right)
+
+
+def stereo_tensors(left: PreparedView, right: PreparedView) -> StereoGeometry:
+    """`pair_geometry` without its judgement of the calibration."""
     P_left, P_right = left.camera.P, right.camera.P
-    baseline_pixels = focal_baseline(P_left, P_right)
-    _check_pair(left, right, baseline_pixels)
     T_grid_cam = torch.from_numpy(left.camera.T_base_cam).float()
     A = torch.from_numpy(left.image_transform).float()
     shift = torch.cat([A[:2, 2], torch.zeros(1)])
@@ -257,7 +261,7 @@ def pair_geometry(left: PreparedView, right: PreparedView) -> StereoGeometry:
         post_rots=linear[None, None],
         post_trans=shift[None, None],
         bda=torch.eye(3)[None],
-        calib=torch.tensor([[baseline_pixels]], dtype=torch.float64),
+        calib=torch.tensor([[focal_baseline(P_left, P_right)]], dtype=torch.float64),
     )
 
 
@@ -273,7 +277,7 @@ def _embedded(P: Matrix) -> Float[Tensor, "1 1 4 4"]:
     return matrix[None, None]
 
 
-def _check_pair(left: PreparedView, right: PreparedView, baseline_pixels: float) -> None:
+def _check_pair(left: PreparedView, right: PreparedView) -> None:
     names = f"cameras '{left.camera.name}' and '{right.camera.name}'"
     same_fit = np.allclose(left.image_transform, right.image_transform)
     K_left, K_right = left.camera.K, right.camera.K
@@ -283,6 +287,7 @@ def _check_pair(left: PreparedView, right: PreparedView, baseline_pixels: float)
             f"(fx {K_left[0, 0]:.1f} and {K_right[0, 0]:.1f}, cy {K_left[1, 2]:.1f} and "
             f"{K_right[1, 2]:.1f}); rectify them together or choose the fit 'virtual'"
         )
+    baseline_pixels = focal_baseline(left.camera.P, right.camera.P)
     if baseline_pixels == 0:
         raise CalibrationError(
             f"{names} have no baseline: P[0,3] of the right camera must be -fx * baseline; "
