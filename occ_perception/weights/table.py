@@ -45,14 +45,14 @@ KNOWN_FILES: tuple[KnownFile, ...] = (
         system="vlscene",
         role="start of the image backbone for training (ImageNet)",
         origin="releases of github.com/THU-MIG/RepViT",
-        licence="Apache-2.0",
+        licence="see its repository; check before redistributing",
     ),
     KnownFile(
         name="demo_e200.ckpt",
         system="vlscene",
         role="LSeg teacher, training only",
         origin="README of github.com/isl-org/lang-seg",
-        licence="see the repository",
+        licence="see its repository; check before redistributing",
     ),
 )
 
