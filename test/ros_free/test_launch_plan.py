@@ -1,0 +1,184 @@
+"""One list of processes for `ros2 launch` and `occ run`; the launch file uses nothing else."""
+
+import runpy
+import sys
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from bags.sample_bags import write_stereo_bag
+
+from occ_perception.core.errors import BagError, ConfigError
+from occ_perception.ros import launch_plan
+from occ_perception.ros.launch_plan import LaunchArguments, plan
+
+IMAGES = ("/camera/left/image_rect", "/camera/right/image_rect")
+
+
+@pytest.fixture
+def bag(tmp_path):
+    return str(write_stereo_bag(tmp_path / "bag"))
+
+
+def by_name(specs):
+    return {spec.name: spec for spec in specs}
+
+
+def test_live_topics_need_the_node_only():
+    (node,) = plan("vlscene", LaunchArguments())
+    assert (node.name, node.executable) == ("vlscene_node", "vlscene_node")
+    assert node.module == "occ_perception.nodes.vlscene_node"
+    assert "-r" not in node.arguments and "use_sim_time:=true" not in node.arguments
+    assert node.arguments[2].endswith("config/vlscene.yaml")
+
+
+def test_a_bag_brings_a_player_that_waits_and_its_own_topics(bag):
+    specs = by_name(plan("vlscene", LaunchArguments(bag=bag)))
+    assert list(specs) == ["vlscene_node", "bag_player"]
+    words = specs["vlscene_node"].arguments
+    assert f"left/image_rect:={IMAGES[0]}" in words
+    assert f"right/image_rect:={IMAGES[1]}" in words
+    assert "left/camera_info:=/camera/left/camera_info" in words
+    assert "use_sim_time:=true" in words
+    player = specs["bag_player"].arguments
+    assert player[player.index("--wait-for") + 1] == "/vlscene_node/latency"
+    assert player[player.index("--anchor") + 1] == IMAGES[0]
+
+
+def test_without_waiting_the_player_keeps_the_bags_time(bag):
+    player = by_name(plan("vlscene", LaunchArguments(bag=bag, wait=False, rate=2.0)))["bag_player"]
+    assert "--wait-for" not in player.arguments
+    assert player.arguments[player.arguments.index("--rate") + 1] == "2.0"
+
+
+def test_compressed_images_are_noticed(shared_dir):
+    bag = str(shared_dir / "data/rosbag2_from_real/kitti_06")
+    for named in ({}, {"left_image": IMAGES[0], "right_image": IMAGES[1]}):
+        specs = by_name(plan("vlscene", LaunchArguments(bag=bag, **named)))
+        words = specs["vlscene_node"].arguments
+        assert "cameras.compressed:=true" in words
+        assert f"left/image_rect:={IMAGES[0]}" in words  # the node appends /compressed itself
+        player = specs["bag_player"].arguments
+        assert player[player.index("--anchor") + 1] == f"{IMAGES[0]}/compressed"
+
+
+def test_named_live_topics_are_remapped_with_their_camera_infos():
+    (node,) = plan("vlscene", LaunchArguments(left_image="/a/l/image", right_image="/a/r/image"))
+    assert "left/camera_info:=/a/l/camera_info" in node.arguments
+    (node,) = plan(
+        "vlscene",
+        LaunchArguments(left_image="/a/l/image", right_image="/a/r/image", left_info="/calib"),
+    )
+    assert "left/camera_info:=/calib" in node.arguments
+
+
+def test_values_reach_the_node_as_yaml_strings():
+    (node,) = plan("vlscene", LaunchArguments(weights="/my w: {x}", device="cuda:0", params="p"))
+    given = dict(word.split(":=", 1) for word in node.arguments if ":=" in word)
+    assert yaml.safe_load(given["system.weights"]) == "/my w: {x}"
+    assert yaml.safe_load(given["system.device"]) == "cuda:0"
+    assert node.arguments[:3] == ("--ros-args", "--params-file", "p")
+
+
+def test_recording_holds_what_went_in_and_what_came_out(bag):
+    specs = by_name(plan("vlscene", LaunchArguments(bag=bag, output="out", overwrite=True)))
+    assert list(specs) == ["vlscene_node", "bag_recorder", "bag_player"]  # the player comes last
+    words = specs["bag_recorder"].arguments
+    assert words[:2] == ("out", "--overwrite")
+    assert {*IMAGES, "/vlscene_node/voxels", "/vlscene_node/latency", "/tf_static"} <= set(words)
+
+
+def test_the_viewer_is_started_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(launch_plan.shutil, "which", lambda name: None)
+    assert len(plan("vlscene", LaunchArguments(rviz=True))) == 1
+    monkeypatch.setattr(launch_plan.shutil, "which", lambda name: f"/bin/{name}")
+    assert len(plan("vlscene", LaunchArguments())) == 1
+    named = LaunchArguments(rviz=True, left_image="/l/image", right_image="/r/image")
+    viewer = plan("vlscene", named)[-1]
+    assert (viewer.package, viewer.executable) == ("rviz2", "rviz2")
+    assert viewer.arguments[1].endswith("config/vlscene.rviz")
+    assert "/left/image_rect:=/l/image" in viewer.arguments
+
+
+def test_every_process_gets_the_large_shared_memory_unless_the_user_chose(bag, monkeypatch):
+    for name in launch_plan._PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for spec in plan("vlscene", LaunchArguments(bag=bag)):
+        assert all(
+            spec.env[name].endswith("config/fastdds.xml") for name in launch_plan._PROFILE_VARIABLES
+        )
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in launch_plan.dds_variables()
+
+
+def test_mistakes_are_named(bag):
+    with pytest.raises(ConfigError, match="unknown system 'vlscen'; did you mean 'vlscene'"):
+        plan("vlscen", LaunchArguments())
+    with pytest.raises(ConfigError, match="both left_image and right_image"):
+        plan("vlscene", LaunchArguments(left_image="/a"))
+    with pytest.raises(BagError, match="no topic /a; it has"):
+        plan("vlscene", LaunchArguments(bag=bag, left_image="/a", right_image="/b"))
+    with pytest.raises(ConfigError, match="'rate' is 'fast', it must be a number"):
+        launch_plan.from_text({"rate": "fast"})
+    with pytest.raises(ConfigError, match="'wait' is 'maybe', it must be true or false"):
+        launch_plan.from_text({"wait": "maybe"})
+
+
+def test_text_and_back():
+    texts = {argument.name: argument.default for argument in launch_plan.declared_arguments()}
+    assert launch_plan.from_text(texts) == LaunchArguments()
+    assert launch_plan.from_text({"wait": "False", "rate": "0.5"}) == LaunchArguments(
+        wait=False, rate=0.5
+    )
+
+
+# --- the launch file, with stand-ins for the modules of an installed ROS --------------------------
+
+
+@pytest.fixture
+def launch(monkeypatch):
+    """`launch` and `launch_ros`, as far as the file uses them."""
+
+    def record(*args, **fields):
+        return SimpleNamespace(args=args, **fields)
+
+    modules = {
+        "launch": SimpleNamespace(LaunchContext=object, LaunchDescription=list),
+        "launch.actions": SimpleNamespace(DeclareLaunchArgument=record, OpaqueFunction=record),
+        "launch.substitutions": SimpleNamespace(
+            LaunchConfiguration=lambda name: SimpleNamespace(perform=lambda c: c.pop(name))
+        ),
+        "launch_ros": SimpleNamespace(),
+        "launch_ros.actions": SimpleNamespace(Node=record),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_the_launch_file_declares_and_uses_every_argument(launch, repository, bag):
+    described = runpy.run_path(str(repository / "launch/vlscene.launch.py"))
+    *declared, start = described["generate_launch_description"]()
+    defaults = {item.args[0]: item.default_value for item in declared}
+    assert defaults == {a.name: a.default for a in launch_plan.declared_arguments()}
+    assert all(item.description for item in declared)
+
+    context = defaults | {"bag": bag, "output": "out"}
+    nodes = start.function(context)
+    assert context == {}, "arguments that are declared but not used"
+    expected = plan("vlscene", LaunchArguments(bag=bag, output="out"))
+    assert [(n.executable, tuple(n.arguments)) for n in nodes] == [
+        (spec.executable, spec.arguments) for spec in expected
+    ]
+    assert all(n.additional_env == spec.env for n, spec in zip(nodes, expected, strict=True))
+
+
+def test_the_viewer_shows_topics_that_exist_and_asks_for_no_more_than_they_give(repository):
+    view = yaml.safe_load((repository / "config/vlscene.rviz").read_text())["Visualization Manager"]
+    topics = {d["Topic"]["Value"]: d["Topic"] for d in view["Displays"] if "Topic" in d}
+    outputs = {f"/vlscene_node/{name}" for name in ("points", "grid", "markers")}
+    assert set(topics) == {*outputs, "/left/image_rect"}
+    assert topics["/left/image_rect"]["Reliability Policy"] == "Best Effort"
+    assert all(topic["Durability Policy"] == "Volatile" for topic in topics.values())
+    assert view["Global Options"]["Fixed Frame"] == "velodyne"
+    boxes = next(d for d in view["Displays"] if d["Name"] == "Voxels")
+    assert (boxes["Style"], boxes["Size (m)"]) == ("Boxes", 0.2)
