@@ -68,9 +68,7 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if not (timm.is_model(name) and name.startswith("vit_")):
-            raise ConfigError(
-                f"'{name}' is not a vision transformer of timm; see timm.list_models()"
-            )
+            raise ConfigError(f"'{name}' is not a ViT of timm; see timm.list_models('vit_*')")
         options = {} if depth is None else {"depth": depth}
         self.vit = timm.create_model(
             name, pretrained=False, num_classes=0, img_size=image_size, **options
@@ -95,6 +93,18 @@ class VisionTransformer(nn.Module):
         """Outputs of the chosen blocks, each behind the final norm; later blocks do not run."""
         return self.vit.forward_intermediates(
             image, indices=list(self.blocks), norm=True, stop_early=True, intermediates_only=True
+        )
+
+    def with_class_token(
+        self, image: Float[Tensor, "b 3 h w"]
+    ) -> list[tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 c"]]]:
+        """Raw outputs of the chosen blocks, each with its class token; later blocks do not run."""
+        return self.vit.forward_intermediates(
+            image,
+            indices=list(self.blocks),
+            return_prefix_tokens=True,
+            stop_early=True,
+            intermediates_only=True,
         )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from occ_perception.geometry.rays import Rays, points_on
 
 # Behind the last sample the field goes on; its interval is as good as infinite.
 _LAST_INTERVAL_M = 1e10
@@ -87,3 +90,75 @@ def expected_distance(
 ) -> Float[Tensor, "*batch"]:
     """Rendered distance along the rays, metres."""
     return (weights * distances_m).sum(dim=-1)
+
+
+class FieldSamples(Protocol):
+    """A field's answer at points: density `[B, M]`, latent `[B, M, L]`, outside `[B, M]`."""
+
+    @property
+    def density(self) -> Tensor:
+        """Density, 1/m."""
+        ...
+
+    @property
+    def latent(self) -> Tensor:
+        """Further values."""
+        ...
+
+    @property
+    def outside(self) -> Tensor:
+        """Points that the field's image does not see."""
+        ...
+
+
+class RenderedRays(NamedTuple):
+    """What rays see of a field.
+
+    Attributes:
+        weights: How much each sample contributes.
+        opacities: Alpha of the samples.
+        distances_m: Distances of the samples along the ray.
+        distance_m: Rendered distance along the ray.
+        latent: Rendered latent.
+        points: The samples, metres.
+        outside: Which samples the field's image does not see.
+    """
+
+    weights: Float[Tensor, "b r k"]
+    opacities: Float[Tensor, "b r k"]
+    distances_m: Float[Tensor, "b r k"]
+    distance_m: Float[Tensor, "b r"]
+    latent: Float[Tensor, "b r l"]
+    points: Float[Tensor, "b r k 3"]
+    outside: Bool[Tensor, "b r k"]
+
+
+def render(
+    field: Callable[[Tensor], FieldSamples],
+    rays: Rays,
+    jitter: Float[Tensor, "b r k"],
+    range_m: tuple[float, float],
+    opaque_end: bool = True,
+) -> RenderedRays:
+    """Render rays through a field.
+
+    Args:
+        field: Answers points `[B, M, 3]` (metres).
+        rays: Rays `[B, R, 3]` in the field's frame.
+        jitter: Place of each sample within its interval, 0..1.
+        range_m: Nearest and farthest distance along the ray.
+        opaque_end: The last sample takes all light that is left.
+    """
+    distances = inverse_depth_distances(jitter, *range_m)
+    points = points_on(rays, distances)
+    samples = field(points.flatten(1, 2))
+    weights, opacities = composite(samples.density.view_as(distances), distances, opaque_end)
+    return RenderedRays(
+        weights,
+        opacities,
+        distances,
+        expected_distance(weights, distances),
+        expected(weights, samples.latent.unflatten(1, distances.shape[1:])),
+        points,
+        samples.outside.view_as(distances),
+    )

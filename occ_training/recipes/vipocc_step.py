@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from occ_perception.blocks.fields.view_colours import sample_views
+from occ_perception.blocks.fields.pixel_field import EncodedView
 from occ_perception.core.errors import ConfigError
 from occ_perception.geometry.rays import z_per_distance
-from occ_perception.rendering.volume import expected
 from occ_perception.systems.vipocc.model import DensityNet, DepthBranch, ViPOcc
 from occ_training.data.patches import Patches, colours_at, patch_rays
+from occ_training.data.ray_colours import PosedImages, ray_colours, rebased
 from occ_training.losses.photometric import edge_aware_smoothness, patch_error, relative_inverse
 from occ_training.losses.rendering import (
     INVALID_POLICIES,
@@ -128,37 +128,23 @@ class StepResult(NamedTuple):
     consistency: tuple[Tensor, Tensor] | None
 
 
-def rebased(T_world_cam: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v 4 4"]:
-    """Poses relative to view 0; composed in float64, world coordinates are kilometres large."""
-    poses = T_world_cam.double()
-    return torch.linalg.solve(poses[:, :1], poses).to(T_world_cam.dtype)
-
-
 def render_patches(
-    net: DensityNet, hidden: Tensor, views: MultiView, poses: Tensor, draws: Draws
+    net: DensityNet, encoded: EncodedView, views: MultiView, poses: Tensor, draws: Draws
 ) -> RenderedPatches:
     """Render the drawn colour patches with colours of the render views."""
     loss, render = draws.loss_views, draws.render_views
     rays = patch_rays(draws.colour_patches, views.K[:, loss], poses[:, loss], views.images)
-    shape = rays.uv.shape[:-1]
-    seen = net.render(hidden, rays.flat, draws.colour_jitter, *_encoder(views))
+    seen = net.render(encoded, rays.flat, draws.colour_jitter)
     images = views.images * 0.5 + 0.5
-    point = sample_views(
-        images[:, render], seen.points, torch.linalg.inv(poses[:, render]), views.K[:, render]
+    source = PosedImages(images[:, render], poses[:, render], views.K[:, render])
+    samples, colours = ray_colours(seen, source)
+    shape = rays.uv.shape[:-1]
+    return RenderedPatches(
+        RaySamples(*(part.unflatten(1, shape[1:]) for part in samples)),
+        colours.unflatten(1, shape[1:]),
+        seen.distance_m.view(shape),
+        colours_at(images[:, loss], draws.colour_patches, rays),
     )
-    samples = (*shape, seen.distances_m.shape[-1])
-    weights = seen.weights.weights.view(samples)
-    colours = point.colours.reshape(*samples, len(render), 3)
-    outside = (point.outside | seen.outside[..., None]).view(*samples, len(render))
-    rgb = expected(weights, colours.flatten(-2)).view(*shape, len(render), 3)
-    target = colours_at(images[:, loss], draws.colour_patches, rays)
-    distance = seen.distance_m.view(shape)
-    return RenderedPatches(RaySamples(weights, outside, colours), rgb, distance, target)
-
-
-def _encoder(views: MultiView) -> tuple[Tensor, Tensor]:
-    identity = torch.eye(4, device=views.K.device, dtype=views.K.dtype)
-    return identity.expand(len(views.K), 4, 4), views.K[:, 0]
 
 
 def predict_depths(net: DepthBranch, views: MultiView) -> Float[Tensor, "b 2 1 h w"]:
@@ -178,11 +164,16 @@ def predict_depths(net: DepthBranch, views: MultiView) -> Float[Tensor, "b 2 1 h
 
 
 def consistency_pair(
-    net: DensityNet, hidden: Tensor, views: MultiView, poses: Tensor, draws: Draws, depth: Tensor
+    net: DensityNet,
+    encoded: EncodedView,
+    views: MultiView,
+    poses: Tensor,
+    draws: Draws,
+    depth: Tensor,
 ) -> tuple[Float[Tensor, "b p y x"], Float[Tensor, "b p y x"]]:
     """Predicted and rendered depth of view 0 at the depth patches, metres."""
     rays = patch_rays(draws.depth_patches, views.K[:, :1], poses[:, :1], views.images)
-    seen = net.render(hidden, rays.flat, draws.depth_jitter, *_encoder(views))
+    seen = net.render(encoded, rays.flat, draws.depth_jitter)
     z = z_per_distance(rays.uv, views.K[:, 0, None, None, None])
     predicted = colours_at(depth[:, :1], draws.depth_patches, rays)[..., 0]
     return predicted, seen.distance_m.view(rays.uv.shape[:-1]) * z
@@ -199,12 +190,14 @@ def train_step(model: ViPOcc, views: MultiView, draws: Draws, weights: LossWeigh
     """
     poses = rebased(views.T_world_cam)
     hidden = model.density_net.encode(views.images[:, 0], flip=draws.flip)
-    patches = render_patches(model.density_net, hidden, views, poses, draws)
+    identity = torch.eye(4, device=poses.device).expand(len(poses), 4, 4)
+    encoded = EncodedView(hidden, identity, views.K[:, 0])
+    patches = render_patches(model.density_net, encoded, views, poses, draws)
     terms = colour_terms(patches, weights)
     depths = pair = None
     if model.depth_net is not None:
         depths = predict_depths(model.depth_net, views)
-        pair = consistency_pair(model.density_net, hidden, views, poses, draws, depths)
+        pair = consistency_pair(model.density_net, encoded, views, poses, draws, depths)
         terms["recon"] = depth_consistency(*pair, weights.recon_version)
         frames = [
             DepthView(views.images[:, i], depths[:, i], views.T_world_cam[:, i]) for i in (0, 1)

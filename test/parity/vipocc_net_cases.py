@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from occ_perception.blocks.fields.pixel_field import EncodedView
 from occ_perception.blocks.fields.projection import read_taps
 from occ_perception.blocks.fields.view_colours import sample_views
 from occ_perception.geometry.rays import Rays, corner_grid, rays_through, z_per_distance
@@ -83,14 +84,18 @@ class Scene:
     def density(self, points: Tensor, T_cam_world: Tensor | None = None) -> Tensor:
         """Densities of points `[..., 3]`."""
         T = eye_pose() if T_cam_world is None else T_cam_world[None]
-        located = self.net.field.locate(points.reshape(1, -1, 3), T, self.K, SIZE)
-        return self.net.density(self.hidden, located).view(points.shape[:-1])
+        values = self.net.field.at(self.view(T), points.reshape(1, -1, 3))
+        return values.density.view(points.shape[:-1])
+
+    def view(self, T_cam_world: Tensor) -> EncodedView:
+        """The encoded image with its camera."""
+        return EncodedView(self.hidden, T_cam_world, self.K)
 
     def distance(self, uv: Tensor) -> Tensor:
         """Rendered distance at image points `[h, w, 2]` with fixed jitter."""
         rays = rays_through(uv.reshape(1, -1, 2), self.K[:, None], eye_pose()[:, None])
         jitter = fixed_jitter(rays.origins.shape[:2], CONFIG.samples, like=uv)
-        rendered = self.net.render(self.hidden, rays, jitter, eye_pose(), self.K)
+        rendered = self.net.render(self.view(eye_pose()), rays, jitter)
         return rendered.distance_m.view(uv.shape[:-1])
 
 
@@ -109,7 +114,7 @@ def queries(case: Case, scene: Scene) -> dict[str, Tensor]:
     return {
         "q_mlp_in": torch.cat([features, located.code], dim=-1)[0, :48],
         "q_invalid_feat": located.outside[0],
-        "q_sigma": scene.net.density(scene.hidden, located)[0],
+        "q_sigma": field(scene.hidden, located).density[0],
         "q_rgb": seen.colours[0, :, 0],
         "q_invalid": (seen.outside | located.outside[..., None])[0],
     }
@@ -155,18 +160,20 @@ def rays(case: Case, scene: Scene) -> dict[str, Tensor]:
     rng = np.random.Generator(np.random.PCG64(seed))
     drawn = rng.random((some.origins.shape[1], CONFIG.samples)).astype(np.float32)
     net = scene.net
-    seen = net.render(scene.hidden, some, torch.from_numpy(drawn)[None], eye_pose(), scene.K)
+    seen = net.render(scene.view(eye_pose()), some, torch.from_numpy(drawn)[None])
     images = (scene.image * 0.5 + 0.5)[None]
-    colours = sample_views(images, seen.points, eye_pose()[None], scene.K[None]).colours
+    colours = sample_views(
+        images, seen.points.flatten(1, 2), eye_pose()[None], scene.K[None]
+    ).colours
     colours = colours.view(*seen.distances_m.shape, 3)
     return {
         "rays": torch.cat([*table, bounds], dim=-1)[::32, ::64],
         "depth_dist": distance,
         "depth_z": distance * z_per_distance(shown, scene.K),
         "j_depth": seen.distance_m[0],
-        "j_weights": seen.weights.weights[0, ::4],
+        "j_weights": seen.weights[0, ::4],
         "j_z": seen.distances_m[0, ::4],
-        "j_rgb": expected(seen.weights.weights, colours)[0],
+        "j_rgb": expected(seen.weights, colours)[0],
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -62,13 +62,41 @@ class FieldPoints(NamedTuple):
     outside: Bool[Tensor, "b m"]
 
 
+class EncodedView(NamedTuple):
+    """An image that was encoded, and where it was taken.
+
+    Attributes:
+        hidden: Its hidden map.
+        T_cam_world: World to its camera.
+        K: Its normalised intrinsics.
+    """
+
+    hidden: Float[Tensor, "b hidden h w"]
+    T_cam_world: Float[Tensor, "b 4 4"]
+    K: Float[Tensor, "b 3 3"]
+
+
+class FieldValues(NamedTuple):
+    """The field at points.
+
+    Attributes:
+        density: 1/m.
+        latent: What the field knows besides; no channels for a pure density field.
+        outside: Points behind the camera or beside the image.
+    """
+
+    density: Float[Tensor, "b m"]
+    latent: Float[Tensor, "b m l"]
+    outside: Bool[Tensor, "b m"]
+
+
 class PixelField(nn.Module):
-    """Field values from image features and positions.
+    """Density and latent from image features and positions.
 
     Args:
         channels: Channels of the image features.
         hidden: Width of the hidden layer.
-        outputs: Values per point.
+        latents: Channels of the latent.
         field_range: Coding of points.
         learn_empty: Points outside the image get a learnt feature instead of the border's.
     """
@@ -77,7 +105,7 @@ class PixelField(nn.Module):
         self,
         channels: int,
         hidden: int,
-        outputs: int,
+        latents: int,
         field_range: FieldRange,
         learn_empty: bool = False,
     ) -> None:
@@ -85,7 +113,7 @@ class PixelField(nn.Module):
         self.range = field_range
         self.channels = channels
         self.lin_in = nn.Linear(channels + field_range.code_size, hidden)
-        self.lin_out = nn.Linear(hidden, outputs)
+        self.lin_out = nn.Linear(hidden, 1 + latents)
         self.empty_feature = nn.Parameter(torch.randn(channels)) if learn_empty else None
         for layer in (self.lin_in, self.lin_out):
             nn.init.kaiming_normal_(layer.weight)
@@ -130,8 +158,8 @@ class PixelField(nn.Module):
 
     def forward(
         self, hidden_map: Float[Tensor, "b hidden h w"], points: FieldPoints
-    ) -> Float[Tensor, "b m outputs"]:
-        """Field values at prepared points."""
+    ) -> FieldValues:
+        """The field at prepared points."""
         image_part = read_taps(hidden_map, points.taps)
         if self.empty_feature is not None:
             empty = self.lin_in.weight[:, : self.channels] @ self.empty_feature
@@ -139,12 +167,13 @@ class PixelField(nn.Module):
         position_part = F.linear(
             points.code, self.lin_in.weight[:, self.channels :], self.lin_in.bias
         )
-        return self.lin_out(F.relu(image_part + position_part))
+        values = self.lin_out(F.relu(image_part + position_part))
+        return FieldValues(F.softplus(values[..., 0]), values[..., 1:], points.outside)
 
-
-def density_of(raw: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Density (1/m) from the field's raw output."""
-    return F.softplus(raw)
+    def at(self, view: EncodedView, points: Float[Tensor, "b m 3"]) -> FieldValues:
+        """The field of an encoded view at points of the world frame, metres."""
+        size = (view.hidden.shape[-2], view.hidden.shape[-1])
+        return self(view.hidden, self.locate(points, view.T_cam_world, view.K, size))
 
 
 class VisiblePoints(NamedTuple):
@@ -160,7 +189,7 @@ class VisiblePoints(NamedTuple):
     index: Tensor
     total: int
 
-    def scatter(self, values: Float[Tensor, "v ..."], fill: float) -> Float[Tensor, "m ..."]:
+    def scatter(self, values: Shaped[Tensor, "v ..."], fill: float) -> Shaped[Tensor, "m ..."]:
         """Values of the whole set: `fill` where the camera sees nothing."""
         whole = values.new_full((self.total, *values.shape[1:]), fill)
         return whole.index_copy(0, self.index, values)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from occ_perception.blocks.backbones import build_backbone
-from occ_perception.blocks.fields.pixel_field import (
-    FieldPoints,
-    PixelField,
-    VisiblePoints,
-    density_of,
-)
+from occ_perception.blocks.fields.pixel_field import EncodedView, PixelField, VisiblePoints
 from occ_perception.blocks.necks.monodepth import MonodepthDecoder
-from occ_perception.geometry.rays import Rays, points_on
-from occ_perception.rendering.volume import (
-    RayWeights,
-    composite,
-    expected_distance,
-    inverse_depth_distances,
-)
+from occ_perception.geometry.rays import Rays
+from occ_perception.rendering.volume import RenderedRays, render
 from occ_perception.systems.vipocc.config import ViPOccConfig
 
 # Monodepth2's normalisation of images 0..1; not ImageNet's.
@@ -64,24 +54,6 @@ class Pyramid(nn.Module):
         return self.decoder.output(self.trunk(image))
 
 
-class RenderedRays(NamedTuple):
-    """What rays see of the field.
-
-    Attributes:
-        weights: Weights and opacities of the samples.
-        distances_m: Distances of the samples.
-        distance_m: Rendered distance along the ray.
-        points: The samples in the world frame, metres.
-        outside: Which samples the encoded image does not see.
-    """
-
-    weights: RayWeights
-    distances_m: Float[Tensor, "b r k"]
-    distance_m: Float[Tensor, "b r"]
-    points: Float[Tensor, "b m 3"]
-    outside: Tensor
-
-
 class DensityNet(nn.Module):
     """One image to a density at any point (BTS).
 
@@ -98,7 +70,7 @@ class DensityNet(nn.Module):
         self.field = PixelField(
             config.feature_channels,
             config.hidden_channels,
-            1,
+            0,
             config.field_range,
             config.learn_empty,
         )
@@ -116,47 +88,22 @@ class DensityNet(nn.Module):
         hidden = self.field.hidden_map(trunk, self.features.decoder.output)
         return hidden.flip(-1) if flip else hidden
 
-    def density(
-        self, hidden: Float[Tensor, "b c h w"], points: FieldPoints
-    ) -> Float[Tensor, "b m"]:
-        """Density at prepared points, 1/m."""
-        return density_of(self.field(hidden, points)[..., 0])
-
     def visible_density(
         self, hidden: Float[Tensor, "1 c h w"], visible: VisiblePoints
     ) -> Float[Tensor, " m"]:
         """Density of a fixed set of points, evaluated inside the image only; NaN elsewhere."""
-        return visible.scatter(self.density(hidden, visible.points)[0], float("nan"))
+        return visible.scatter(self.field(hidden, visible.points).density[0], float("nan"))
 
-    def render(
-        self,
-        hidden: Float[Tensor, "b c h w"],
-        rays: Rays,
-        jitter: Float[Tensor, "b r k"],
-        T_cam_world: Float[Tensor, "b 4 4"],
-        K: Float[Tensor, "b 3 3"],
-    ) -> RenderedRays:
+    def render(self, view: EncodedView, rays: Rays, jitter: Float[Tensor, "b r k"]) -> RenderedRays:
         """Render rays through the field of an encoded view.
 
         Args:
-            hidden: `encode`'s result.
+            view: `encode`'s result with its camera.
             rays: Rays `[B, R, 3]` in the world frame.
             jitter: Place of the samples within their intervals, 0..1.
-            T_cam_world: World to the encoded camera.
-            K: Its normalised intrinsics.
         """
-        distances = inverse_depth_distances(jitter, self.config.near_m, self.config.far_m)
-        points = points_on(rays, distances).flatten(1, 2)
-        located = self.field.locate(points, T_cam_world, K, tuple(hidden.shape[-2:]))
-        density = self.density(hidden, located).view_as(distances)
-        weights = composite(density, distances, opaque_end=True)
-        return RenderedRays(
-            weights,
-            distances,
-            expected_distance(weights.weights, distances),
-            points,
-            located.outside,
-        )
+        bounds = (self.config.near_m, self.config.far_m)
+        return render(partial(self.field.at, view), rays, jitter, bounds)
 
 
 class DepthBranch(nn.Module):

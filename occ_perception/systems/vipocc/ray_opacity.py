@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from occ_perception.blocks.fields.pixel_field import EncodedView
 from occ_perception.geometry.rays import Rays, corner_grid, points_on, rays_through
 from occ_perception.rendering.volume import inverse_depth_distances, opacity
 from occ_perception.systems.vipocc.model import DensityNet
@@ -42,9 +43,8 @@ def opacity_volume(
     points, distances = pixel_samples(
         K, config.input_size, config.samples, config.near_m, config.far_m
     )
-    map_size = (hidden.shape[-2], hidden.shape[-1])
-    located = net.field.locate(points.view(1, -1, 3), torch.eye(4).to(K)[None], K[None], map_size)
-    density = net.density(hidden, located).view(points.shape[:-1])
+    view = EncodedView(hidden, torch.eye(4).to(K)[None], K[None])
+    density = net.field.at(view, points.view(1, -1, 3)).density.view(points.shape[:-1])
     return opacity(density, distances.expand_as(density))
 
 

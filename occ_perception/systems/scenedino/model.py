@@ -1,0 +1,178 @@
+"""SceneDINO's networks: one image to a field of density and DINO-like features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from occ_perception.blocks.backbones import VisionTransformer
+from occ_perception.blocks.fields.pixel_field import EncodedView, PixelField, VisiblePoints
+from occ_perception.blocks.necks.dpt import DptNeck
+from occ_perception.geometry.rays import Rays
+from occ_perception.geometry.resize import resize_antialiased
+from occ_perception.rendering.volume import RenderedRays, render
+from occ_perception.systems.scenedino.config import SceneDinoConfig
+from occ_perception.systems.scenedino.semantic_head import SemanticHead, SemanticMode
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImageEncoder(nn.Module):
+    """ViT on images -1..1.
+
+    Args:
+        config: Sizes.
+        blocks: Blocks whose raw outputs come before the final map.
+    """
+
+    def __init__(self, config: SceneDinoConfig, blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.size = config.vit_size
+        self.transformer = VisionTransformer(config.vit, config.vit_size, blocks, config.vit_depth)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c _ _"]]:
+        """Raw maps of the chosen blocks, then the final one: normed and of unit length."""
+        mean, std = (image.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
+        x = (image * 0.5 + 0.5 - mean) / std
+        if tuple(x.shape[-2:]) != self.size:
+            x = resize_antialiased(x, self.size)
+        maps, final = self.transformer.raw_and_final(x)
+        return [*maps, F.normalize(final, dim=1)]
+
+
+class FeatureDecoder(nn.Module):
+    """DPT decoder; its map is 16 times as large as the ViT's grid.
+
+    Args:
+        config: Sizes.
+    """
+
+    def __init__(self, config: SceneDinoConfig) -> None:
+        super().__init__()
+        c = config.decoder_channels
+        self.neck = DptNeck(config.feature_channels, config.level_channels, c)
+        self.project = nn.Conv2d(c, c, 3, padding=1)
+        self.smooth = nn.Conv2d(c, c, 3, padding=1)
+        self.enlarge = nn.ConvTranspose2d(c, c, 2, stride=2)
+        self.output = nn.Conv2d(c, c, 3, padding=1)
+
+    def trunk(self, maps: Sequence[Float[Tensor, "b k _ _"]]) -> Float[Tensor, "b c h w"]:
+        """Everything but the output convolution."""
+        return self.enlarge(self.smooth(self.project(self.neck(maps))))
+
+    def forward(self, maps: Sequence[Float[Tensor, "b k _ _"]]) -> Float[Tensor, "b c h w"]:
+        """The embedding map."""
+        return self.output(self.trunk(maps))
+
+
+class Expansion(nn.Module):
+    """Latents back to unit features of the ViT's width.
+
+    Args:
+        config: Sizes.
+    """
+
+    def __init__(self, config: SceneDinoConfig) -> None:
+        super().__init__()
+        self.linear_in = nn.Linear(config.latent_channels, config.expansion_channels)
+        self.linear_out = nn.Linear(config.expansion_channels, config.feature_channels)
+
+    def forward(self, latent: Float[Tensor, "*batch l"]) -> Float[Tensor, "*batch c"]:
+        """Unit features."""
+        return F.normalize(self.linear_out(F.relu(self.linear_in(latent))), dim=-1)
+
+
+class FieldVoxels(NamedTuple):
+    """A fixed set of points, answered.
+
+    Attributes:
+        density: 1/m; NaN where the camera sees nothing.
+        classes: Class ids where the density reaches the threshold, -1 elsewhere.
+    """
+
+    density: Float[Tensor, " m"]
+    classes: Int[Tensor, " m"]
+
+
+class SceneDino(nn.Module):
+    """The network of figure 2 of the paper.
+
+    Args:
+        config: Sizes; with `classes` 0 the semantic head is left out (stage 1).
+    """
+
+    def __init__(self, config: SceneDinoConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ImageEncoder(config, config.blocks)
+        self.decoder = FeatureDecoder(config)
+        self.field = PixelField(
+            config.decoder_channels,
+            config.hidden_channels,
+            config.latent_channels,
+            config.field_range,
+        )
+        self.expansion = Expansion(config)
+        self.semantics = (
+            SemanticHead(config.feature_channels, config.code_channels, config.classes)
+            if config.classes
+            else None
+        )
+
+    def encode(
+        self, image: Float[Tensor, "b 3 h w"], flip: bool = False
+    ) -> Float[Tensor, "b c h2 w2"]:
+        """Hidden map of an image -1..1.
+
+        Args:
+            image: The input view.
+            flip: Let the networks see the mirrored image (augmentation); the map is mirrored back.
+        """
+        trunk = self.decoder.trunk(self.encoder(image.flip(-1) if flip else image))
+        hidden = self.field.hidden_map(trunk, self.decoder.output)
+        return hidden.flip(-1) if flip else hidden
+
+    def render(
+        self,
+        view: EncodedView,
+        rays: Rays,
+        jitter: Float[Tensor, "b r k"],
+        opaque_end: bool = True,
+    ) -> RenderedRays:
+        """Render rays through the field of an encoded view; `latent` expands to features.
+
+        Args:
+            view: `encode`'s result with its camera.
+            rays: Rays `[B, R, 3]` in the world frame.
+            jitter: Place of the samples within their intervals, 0..1.
+            opaque_end: The last sample takes all light that is left (training and 2D evaluation).
+        """
+        bounds = (self.config.near_m, self.config.far_m)
+        return render(partial(self.field.at, view), rays, jitter, bounds, opaque_end)
+
+    def forward(
+        self,
+        image: Float[Tensor, "1 3 h w"],
+        visible: VisiblePoints,
+        mode: SemanticMode = SemanticMode.STEGO_KMEANS,
+    ) -> FieldVoxels:
+        """Density and classes of a fixed set of points from one image.
+
+        Args:
+            image: RGB -1..1.
+            visible: The points that the camera sees.
+            mode: Way to the classes.
+        """
+        density, latent, _ = self.field(self.encode(image), visible.points)
+        classes = latent.new_full(density.shape[1:], -1, dtype=torch.int64)
+        # Features and classes of empty space would be most of the work, and nobody asks for them.
+        occupied = (density[0] >= self.config.occupied_density).nonzero()[:, 0]
+        if self.semantics is not None:
+            classes[occupied] = self.semantics.classes(self.expansion(latent[0, occupied]), mode)
+        return FieldVoxels(visible.scatter(density[0], float("nan")), visible.scatter(classes, -1))
