@@ -1,0 +1,107 @@
+"""Image messages of a bag to pixels, the same for training, evaluation and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from occ_perception.core.errors import ImageError
+
+Pixels = npt.NDArray[np.generic]
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+PNG_END, JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
+# Encoding -> numpy type and channels.
+ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
+    "rgb8": (np.uint8, 3),
+    "bgr8": (np.uint8, 3),
+    "rgba8": (np.uint8, 4),
+    "bgra8": (np.uint8, 4),
+    "mono8": (np.uint8, 1),
+    "8UC1": (np.uint8, 1),
+    "mono16": (np.uint16, 1),
+    "16UC1": (np.uint16, 1),
+    "32FC1": (np.float32, 1),
+    "32FC2": (np.float32, 2),
+}
+TO_RGB = {"bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB}
+MILLIMETRE_M = 0.001
+
+
+def decode_rgb(message: Any) -> npt.NDArray[np.uint8]:
+    """A camera image of sensor_msgs/Image or CompressedImage, `[H, W, 3]` uint8 RGB.
+
+    Raises:
+        ImageError: Unknown encoding, truncated, or no picture.
+    """
+    if hasattr(message, "encoding"):
+        pixels = decode_values(message)
+        if pixels.dtype != np.uint8:
+            raise ImageError(f"image encoding '{message.encoding}' is not that of a camera picture")
+        code = TO_RGB.get(message.encoding, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else None)
+        return pixels if code is None else cv2.cvtColor(pixels, code)
+    pixels = _decompress(message, cv2.IMREAD_ANYCOLOR)
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    # "rgb8; jpeg compressed rgb8": the writer fed RGB where the codec expects BGR.
+    if "compressed rgb" in message.format:
+        return pixels
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def decode_values(message: Any) -> Pixels:
+    """An image of values (labels, depth, flow) as it is: `[H, W]` or `[H, W, C]`.
+
+    Raises:
+        ImageError: Unknown encoding, or the buffer does not fit.
+    """
+    if not hasattr(message, "encoding"):
+        return _decompress(message, cv2.IMREAD_UNCHANGED)
+    if message.encoding not in ENCODINGS:
+        raise ImageError(
+            f"image encoding '{message.encoding}' is unknown; known are {', '.join(ENCODINGS)}"
+        )
+    kind, channels = ENCODINGS[message.encoding]
+    dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    row = message.width * channels * dtype.itemsize
+    data = np.frombuffer(message.data, np.uint8)
+    if row == 0 or message.step < row or data.size < message.step * message.height:
+        raise ImageError(
+            f"image {message.width}x{message.height} {message.encoding} has step {message.step} "
+            f"and {data.size} bytes, which do not fit each other"
+        )
+    rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :row]
+    pixels = np.ascontiguousarray(rows).view(dtype).astype(kind, copy=False)
+    shape = (message.height, message.width, channels)
+    return pixels.reshape(shape[:2] if channels == 1 else shape)
+
+
+def decode_depth_m(message: Any) -> npt.NDArray[np.float32]:
+    """A depth image `[H, W]` in metres, 0 where there is none: 32FC1 in m, 16UC1 in mm (REP 118).
+
+    Raises:
+        ImageError: Another encoding, or the buffer does not fit.
+    """
+    values = decode_values(message)
+    if values.ndim != 2 or values.dtype not in (np.uint16, np.float32):
+        raise ImageError("a depth image must be 32FC1 (m) or 16UC1 (mm)")
+    scale = MILLIMETRE_M if values.dtype == np.uint16 else 1.0
+    depth_m = values.astype(np.float32) * np.float32(scale)
+    return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0))
+
+
+def _decompress(message: Any, flags: int) -> Pixels:
+    data = np.frombuffer(message.data, np.uint8)
+    head, tail = data[:8].tobytes(), data[-64:].tobytes().rstrip(b"\0")
+    whole = (head.startswith(JPEG) and tail.endswith(JPEG_END)) or (head == PNG and PNG_END in tail)
+    if not whole:  # decoders fill what is missing with grey and say nothing
+        raise ImageError(
+            f"compressed image ('{message.format}', {data.size} bytes) is no whole JPEG or PNG"
+        )
+    pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ImageError(f"compressed image ('{message.format}') cannot be decoded")
+    return pixels
