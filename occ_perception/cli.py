@@ -52,6 +52,11 @@ COMMANDS = {
         "convert official checkpoints, look into weights files",
         "occ weights convert vlscene official.pth vlscene.safetensors",
     ),
+    "bench": Command(
+        "occ_perception.commands.bench",
+        "measure speed and memory on this machine",
+        "occ bench --list",
+    ),
 }
 
 

@@ -18,7 +18,8 @@ DESCRIPTION = """Play a bag into ROS topics, with /clock.
 
 Examples:
   occ play kitti_06
-  occ play kitti_06 --to vlscene --wait     (beside `occ run vlscene` in another terminal)
+  occ play street --to vlscene --wait       (beside `occ run vlscene` in another terminal)
+  occ play kitti_06 --to vlscene --wait     (beside `occ run vlscene --compressed`)
   occ play kitti_06 --rate 0.5 --topics /tf /tf_static /camera/left/image_rect/compressed"""
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Thread
 from types import TracebackType
 from typing import Protocol, Self
@@ -30,6 +30,7 @@ class Spec(Protocol):
     """What is started; `ros.launch_plan.ProcessSpec` is one."""
 
     name: str
+    executable: str
     module: str
     arguments: Sequence[str]
     env: Mapping[str, str]
@@ -42,8 +43,9 @@ class Child:
         """Start it in a session of its own: Ctrl-C reaches us alone, and we end it in order."""
         self.name = spec.name
         self.last = deque[str](maxlen=LAST_LINES)
+        program = [sys.executable, "-m", spec.module] if spec.module else [spec.executable]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", spec.module, *spec.arguments],
+            [*program, *spec.arguments],
             env={**os.environ, "PYTHONUNBUFFERED": "1", **spec.env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -110,17 +112,17 @@ class Session:
     def __contains__(self, name: str) -> bool:
         return name in self._children
 
-    def check(self, *, may_end: str = "") -> None:
+    def check(self, may_end: Collection[str] = ()) -> None:
         """See that all still run.
 
         Args:
-            may_end: Name of a process that may have ended well.
+            may_end: Names of processes that may have ended well.
 
         Raises:
             ProcessError: One has ended; the sentence has its last words.
         """
         for child in self._children.values():
-            if child.code is not None and not (child.name == may_end and child.code == 0):
+            if child.code is not None and not (child.name in may_end and child.code == 0):
                 raise ProcessError(
                     f"{child.name} ended with code {child.code}: {child.last_sentence()}"
                 )
@@ -169,24 +171,27 @@ class Session:
 
 
 def wait_until(
-    session: Session, is_done: Callable[[], bool], *, may_end: str = "", tick: Callable[[], None]
+    session: Session,
+    is_done: Callable[[], bool],
+    may_end: Collection[str],
+    tick: Callable[[], None],
 ) -> None:
     """Wait while the processes run.
 
     Args:
         session: What has to stay alive.
         is_done: Ends the wait.
-        may_end: Name of a process that may end well meanwhile.
+        may_end: Names of processes that may end well meanwhile.
         tick: Called ten times a second, e.g. to show progress.
 
     Raises:
         ProcessError: A process ended.
     """
     while not is_done():
-        session.check(may_end=may_end)
+        session.check(may_end)
         tick()
         time.sleep(0.1)
-    session.check(may_end=may_end)
+    session.check(may_end)
     tick()
 
 

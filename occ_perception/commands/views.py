@@ -89,5 +89,5 @@ def _volume(voxels: bag_content.Voxels) -> tuple:
 
 
 def _save(picture: Picture, path: Path) -> Path:
-    Image.fromarray(picture.image).save(path, optimize=True)
+    Image.fromarray(picture.image).save(path)
     return path

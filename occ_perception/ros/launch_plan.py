@@ -41,6 +41,7 @@ class LaunchArguments:
     params: str = _argument("", "YAML file with parameters; empty = the shipped one")
     weights: str = _argument("", "safetensors file of the weights; empty = as params says")
     device: str = _argument("", "auto, cpu, cuda:0, ...; empty = as params says")
+    preset: str = _argument("", "size of the network: published or nano; empty = as params says")
     output: str = _argument("", "bag to record inputs and outputs to; empty = none")
     overwrite: bool = _argument(False, "replace the output bag if it exists")
     rate: float = _argument(1.0, "bag seconds per second")
@@ -49,6 +50,7 @@ class LaunchArguments:
     right_image: str = _argument("", "topic of the right images; empty = found in the bag")
     left_info: str = _argument("", "CameraInfo of the left camera; empty = beside its images")
     right_info: str = _argument("", "CameraInfo of the right camera; empty = beside its images")
+    compressed: bool = _argument(False, "live images are CompressedImage; of a bag it is known")
 
 
 @dataclass(frozen=True)
@@ -179,13 +181,16 @@ def _find_inputs(arguments: LaunchArguments) -> StereoTopics:
     left, right = arguments.left_image, arguments.right_image
     if bool(left) != bool(right):
         raise ConfigError("name both left_image and right_image, or none of them")
-    found = StereoTopics(*(f"/{topic}" for topic in _INPUTS), compressed=False)
-    if left:
-        infos = info_topic(left), info_topic(right)
-        found = StereoTopics(left, right, *infos, compressed=left.endswith(COMPRESSED))
+    if not left:
+        left, right = (f"/{topic}" for topic in _INPUTS[:2])
+    infos = info_topic(left), info_topic(right)
+    compressed = arguments.compressed or left.endswith(COMPRESSED)
+    if compressed:
+        left, right = (f"{topic.removesuffix(COMPRESSED)}{COMPRESSED}" for topic in (left, right))
+    found = StereoTopics(left, right, *infos, compressed=compressed)
     if arguments.bag:
         with BagReader(arguments.bag) as bag:
-            found = _in_bag(bag, found) if left else find_stereo(bag)
+            found = _in_bag(bag, found) if arguments.left_image else find_stereo(bag)
     return dataclasses.replace(
         found,
         left_info=arguments.left_info or found.left_info,
@@ -215,8 +220,9 @@ def _node(
 ) -> ProcessSpec:
     file = arguments.params or str(share_file(f"config/{system}.yaml"))
     words = ["--ros-args", "--params-file", file]
-    for parameter, value in (("weights", arguments.weights), ("device", arguments.device)):
-        if value:  # quoted, so that YAML takes any path for a string
+    for parameter in ("weights", "device", "preset"):
+        if value := getattr(arguments, parameter):
+            # Quoted, so that YAML takes any path for a string.
             words += ["-p", f"system.{parameter}:={json.dumps(value)}"]
     if inputs.compressed:
         words += ["-p", "cameras.compressed:=true"]

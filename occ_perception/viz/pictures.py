@@ -34,6 +34,7 @@ Cells = npt.NDArray[np.int8]
 
 MAP_PX = 720  # about how wide the longer side of a map gets
 AXIS_PX = 46  # room for ticks beside a map
+MOST_ENLARGED = 1.35  # of pictures that fill a row of a sheet
 
 
 def bev_labels(labels: Labels, label_map: LabelMap) -> Labels:
@@ -147,7 +148,7 @@ def input_picture(left: Image, right: Image | None, caption: Caption) -> Picture
 
 
 def contact_sheet(rows: Sequence[Sequence[Picture]], title: str = "") -> Picture:
-    """Several pictures on one sheet; each row fills the width of the widest.
+    """Several pictures on one sheet; each row about fills the width of the widest.
 
     Args:
         rows: Pictures from the top down and from left to right.
@@ -176,7 +177,7 @@ def _strip(images: Sequence[Image], width: int) -> Image:
     """Images beside each other, scaled to one height so that together they are `width` wide."""
     aspect = sum(image.shape[1] / image.shape[0] for image in images)
     height = max(round(width / aspect), 1)
-    height = min(height, max(image.shape[0] for image in images))
+    height = min(height, round(MOST_ENLARGED * max(image.shape[0] for image in images)))
     paper, u = draw.sheet(height, width), 0
     for image in images:
         wide = round(image.shape[1] * height / image.shape[0])

@@ -1,0 +1,160 @@
+"""Runs of a system: the processes of the launch plan, progress, and an end in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from occ_perception.bags.reader import BagReader
+from occ_perception.bags.topics import find_stereo
+from occ_perception.bags.writer import check_target
+from occ_perception.commands.session import Session, wait_until
+from occ_perception.commands.summary import Summary, summarize
+from occ_perception.ros.launch_plan import (
+    LaunchArguments,
+    ProcessSpec,
+    dds_environment,
+    node_name,
+    plan,
+)
+from occ_perception.ros.watching import AnswerWatch
+
+PLAYER, RECORDER, VIEWER = "bag_player", "bag_recorder", "rviz"
+MAY_END = {PLAYER, VIEWER}
+QUIET_S = 60.0  # without --wait: after the bag, a node that says nothing for so long is done
+
+
+def run_bag(system: str, arguments: LaunchArguments, console: Console) -> None:
+    """Run a system on a bag until the bag and the work on it have ended.
+
+    Args:
+        system: Name of the system.
+        arguments: What to start; names a bag.
+        console: Shows progress and what the processes say.
+
+    Raises:
+        OccError: Something cannot be used, or a process ended before its time.
+    """
+    specs = prepared(system, arguments)
+    count = count_pairs(arguments)
+    topic = f"/{node_name(system)}/latency"
+    with (
+        progress(console, count) as show,
+        AnswerWatch(topic) as watch,
+        Session(say(console)) as run,
+    ):
+        for spec in specs:
+            run.start(spec)
+
+        def tick() -> None:
+            show(len(watch.stamps))
+
+        wait_until(run, lambda: not run.is_running(PLAYER), MAY_END, tick)
+        if not arguments.wait:  # in lockstep the player has heard the last answer itself
+
+            def is_quiet() -> bool:
+                return len(watch.stamps) >= count or watch.silence_s > QUIET_S
+
+            wait_until(run, is_quiet, MAY_END, tick)
+        end_in_order(run, specs)
+        tick()
+
+
+def run_live(system: str, arguments: LaunchArguments, console: Console) -> None:
+    """Run a system on live topics until Ctrl-C.
+
+    Raises:
+        OccError: Something cannot be used, or a process ended before its time.
+    """
+    specs = prepared(system, arguments)
+    console.print(f"{system} runs; Ctrl-C ends it", style="dim")
+    with Session(say(console)) as run:
+        for spec in specs:
+            run.start(spec)
+        try:
+            wait_until(run, lambda: False, MAY_END, lambda: None)
+        except KeyboardInterrupt:
+            end_in_order(run, specs)
+
+
+def prepared(system: str, arguments: LaunchArguments) -> list[ProcessSpec]:
+    """The processes to start, after a look at what would stop them at once.
+
+    Raises:
+        OccError: Bag, output or system cannot be used.
+    """
+    specs = plan(system, arguments)
+    if arguments.output:
+        check_target(Path(arguments.output), overwrite=arguments.overwrite)
+    dds_environment()
+    return specs
+
+
+def end_in_order(run: Session, specs: Sequence[ProcessSpec]) -> None:
+    """End the recorder, then the node: what was said is written down first.
+
+    Raises:
+        ProcessError: One of them did not end well.
+    """
+    names = [spec.name for spec in specs]
+    for name in sorted(names, key=lambda name: name != RECORDER):
+        run.end(name)
+
+
+def count_pairs(arguments: LaunchArguments) -> int:
+    """Images of the left camera in the bag, each of which wants an answer."""
+    with BagReader(arguments.bag) as bag:
+        topic = arguments.left_image or find_stereo(bag).left_image
+        found = bag.topics.get(topic) or bag.topics[f"{topic}/compressed"]
+        return found.count
+
+
+def report(output: Path, console: Console) -> Summary:
+    """Print the tables of a finished run, read from its bag."""
+    summary = summarize(output)
+    console.print()
+    console.print(summary.tables())
+    return summary
+
+
+def say(console: Console) -> Callable[[str, str], None]:
+    """Print lines of the processes under their names."""
+
+    def print_line(name: str, line: str) -> None:
+        console.print(Text.assemble((f"{name:>13} ", "cyan"), line), soft_wrap=True)
+
+    return print_line
+
+
+@contextmanager
+def progress(console: Console, count: int) -> Iterator[Callable[[int], None]]:
+    """A bar of answered pairs."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("starting", total=count)
+
+        def show(done: int) -> None:
+            text = "answered" if done else "waiting for the first answer"
+            bar.update(task, completed=done, description=text)
+
+        yield show
