@@ -15,7 +15,7 @@ from occ_training.world.primitives import Kind
 
 FOLIAGE_CELL_M = 0.05
 FOLIAGE_SIDE = 64
-FOLIAGE_HOLES = 0.17
+FOLIAGE_HOLES = 0.25
 PICKET_PITCH_M = 0.16
 PICKET_WIDTH = 0.62
 _TINY = 1e-12

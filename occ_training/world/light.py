@@ -176,6 +176,10 @@ def _blocked(prims: Primitives, holes: Array, p: Vector3, toward: npt.NDArray) -
     order = xp.argsort(key, stable=True)
     count = order.shape[0]
     tiles = -(-count // _SHADOW_TILE)
+    # Yes or no needs no float64 once the numbers are small.
+    middle = tuple(float(c.mean()) for c in p)
+    p = tuple(cast(c - m, "float32") for c, m in zip(p, middle, strict=True))
+    prims = prims.shifted(middle)
     padded = xp.concat([order, order[-1:].repeat(tiles * _SHADOW_TILE - count)])
     origin = tuple(c[padded].reshape(tiles, _SHADOW_TILE) for c in p)
     direction = tuple(xp.full_like(origin[0][:1, :1], float(c)) for c in toward)

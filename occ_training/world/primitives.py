@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from occ_perception.geometry.transforms import rotation_rpy
-from occ_training.world.arrays import Array, Backend
+from occ_training.world.arrays import Array, Backend, cast, namespace
 from occ_training.world.classes import Class
 
 
@@ -94,6 +94,13 @@ class Primitives:
     def on(self, backend: Backend) -> Primitives:
         """The same table on a backend."""
         return Primitives(**{name: backend.array(getattr(self, name)) for name in _COLUMNS})
+
+    def shifted(self, origin: tuple[float, float, float]) -> Primitives:
+        """The geometry in float32, relative to a nearby point (shadow rays)."""
+        xp = namespace(self.center)
+        center = xp.stack([cast(self.center[:, i] - origin[i], "float32") for i in range(3)], -1)
+        return replace(self, center=center, rotation=cast(self.rotation, "float32"),
+                       half=cast(self.half, "float32"))  # fmt: skip
 
     @property
     def radius(self) -> Array:

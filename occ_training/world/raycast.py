@@ -14,7 +14,7 @@ import torch
 
 from occ_training.world.arrays import Array, Vector3, cast, dot, namespace, norm
 from occ_training.world.intersect import box_interval, kernels
-from occ_training.world.primitives import Kind, Primitives
+from occ_training.world.primitives import Primitives
 
 SKY, ROAD, RAISED = -1, -2, -3  # targets that are no primitive
 _PAIRS_PER_CHUNK = 1 << 22
@@ -163,7 +163,7 @@ def _rounds(prims: Primitives, kernel, rays: Rays, pairs: Pairs, distance, targe
     order = np.argsort(rank, kind="stable")
     ends = np.cumsum(np.bincount(rank))
     farthest = distance.max(1)
-    step = max(1, (1 << 15) // distance.shape[1])
+    step = max(1, (1 << 14) // distance.shape[1])
     for start, end in zip((0, *ends[:-1]), ends, strict=True):
         rows = order[start:end]
         rows = rows[pairs.near[rows] < farthest[pairs.tile[rows]]]
@@ -202,10 +202,8 @@ def any_hit(prims: Primitives, holes: Array, rays: Rays, pairs: Pairs, wanted: A
     """Whether anything lies on each ray; rays that are not `wanted` are reported free."""
     xp = namespace(wanted)
     distance = xp.where(wanted, xp.inf, -xp.inf)
-    distance = cast(distance, "float64")
+    distance = cast(distance, "float32")
     target = cast(xp.full_like(distance, SKY), "int64")
     nearest_hit(prims, holes, rays, pairs, distance, target)
     return target >= 0
 
-
-__all__ = ["RAISED", "ROAD", "SKY", "Kind", "Pairs", "Rays", "any_hit", "find_pairs", "nearest_hit"]

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from occ_training.world.arrays import NUMPY, Array, Backend, Vector3, cast, namespace, to_numpy
+from occ_training.world.arrays import NUMPY, Array, Backend, namespace, to_numpy
 from occ_training.world.classes import Class
 from occ_training.world.config import stream
 from occ_training.world.ground_hit import hit_ground
-from occ_training.world.lenses import Lens, Mei
-from occ_training.world.light import Looks, Samples, samples_of, shade
-from occ_training.world.primitives import Primitives
+from occ_training.world.light import Looks, samples_of, shade
+from occ_training.world.primitives import Material, Primitives
 from occ_training.world.raycast import RAISED, ROAD, SKY, Pairs, Rays, find_pairs, nearest_hit
 from occ_training.world.rigs import RigCamera
 from occ_training.world.scene import Scene
+from occ_training.world.tiling import Tiles, lens_tiles
 
-TILE = 8
 VIEW_M = 150.0
 GROUND_LIMIT_M = 400.0
-_CONTRAST = 0.06  # of full brightness: neighbouring pixels that differ by more get sub-rays
+_CONTRAST = 0.08  # of full brightness: neighbouring pixels that differ by more get sub-rays
+_LEAVES = -10
 _NOISE = 1.5 / 255.0
 _EXPOSURE = 0.02
 
@@ -58,44 +57,6 @@ class CameraRender:
     def surface(self) -> npt.NDArray[np.bool_]:
         """`[H, W]` pixels that see the world: neither sky nor the ego car nor outside the lens."""
         return np.isfinite(self.depth_m) & (self.class_id != Class.EGO)
-
-
-@dataclass(frozen=True, eq=False)
-class PixelTiles:
-    """Rays of a lens in its own frame, 8 x 8 pixels a tile.
-
-    Attributes:
-        pixel: `[T, 64]` flat pixel index.
-        ray: `[T, 64, 3]` unit rays, optical frame.
-        valid: `[T, 64]` pixel belongs to this tile and the lens sees it.
-    """
-
-    pixel: npt.NDArray[np.int64]
-    ray: npt.NDArray[np.float64]
-    valid: npt.NDArray[np.bool_]
-
-
-@lru_cache(maxsize=32)
-def pixel_tiles(lens: Lens) -> PixelTiles:
-    """The tiles of a lens; kept, because a rig's lenses never change."""
-    rows, cols = -(-lens.height // TILE), -(-lens.width // TILE)
-    v, u = np.meshgrid(np.arange(rows * TILE), np.arange(cols * TILE), indexing="ij")
-    inside = (v < lens.height) & (u < lens.width)
-    u, v = np.minimum(u, lens.width - 1), np.minimum(v, lens.height - 1)
-    ray, seen = lens.rays(np.stack((u, v), -1).astype(np.float64))
-
-    def tiled(a: npt.NDArray) -> npt.NDArray:
-        rest = a.shape[2:]
-        a = a.reshape(rows, TILE, cols, TILE, *rest).swapaxes(1, 2)
-        return a.reshape(rows * cols, TILE * TILE, *rest)
-
-    pixel, ray, valid = tiled(v * lens.width + u), tiled(ray), tiled(inside & seen)
-    used = valid.any(1)
-    pixel, ray, valid = pixel[used], ray[used], valid[used]
-    # Blind pixels of the lens look where their tile looks: they must not widen its cone.
-    first = ray[np.arange(len(ray)), valid.argmax(1)]
-    ray = np.where(tiled(seen)[used][..., None], ray, first[:, None])
-    return PixelTiles(pixel, ray, valid)
 
 
 def cast_rays(scene: Scene, prims: Primitives, holes: Array, rays: Rays) -> tuple[Array, Array]:
@@ -139,7 +100,7 @@ def render_camera(
     """
     T_world_cam = scene.pose(t) @ camera.T_base_cam
     host = scene.snapshot(t, T_world_cam[:3, 3], VIEW_M, with_ego=True)
-    tiles = pixel_tiles(camera.lens)
+    tiles = lens_tiles(camera.lens)
     prims, looks = host.on(backend), scene.looks.on(backend)
     rays = _world_rays(T_world_cam, tiles.ray, backend)
     distance, target = cast_rays(scene, prims, looks.holes, rays)
@@ -151,11 +112,11 @@ def render_camera(
     return CameraRender(camera, t, T_world_cam, rgb, *geometry)
 
 
-def _labels(scene, prims: Primitives, camera, tiles: PixelTiles, T_world_cam, distance, target):
+def _labels(scene, prims: Primitives, camera, tiles: Tiles, T_world_cam, distance, target):
     """Depth, distance, class, instance and body images from the centre rays."""
     distance, target = to_numpy(distance), to_numpy(target)
     lens, keep = camera.lens, tiles.valid
-    pixel, distance, target = tiles.pixel[keep], distance[keep], target[keep]
+    pixel, distance, target = tiles.index[keep], distance[keep], target[keep]
     ray = tiles.ray[keep]
     solid = target >= 0
     row = np.where(solid, target, 0)
@@ -190,7 +151,7 @@ def _colours(scene, prims, looks: Looks, camera, tiles, rays, T_world_cam, dista
     lens = camera.lens
     samples = samples_of(rays.origin, rays.direction, distance, target, lens.pixel_angle)
     color, lit = shade(scene.ground, prims, looks, samples)
-    pixel = tiles.pixel[tiles.valid]
+    pixel = tiles.index[tiles.valid]
     keep = xp.asarray(tiles.valid.reshape(-1)) if xp is np else _like(color, tiles.valid).view(-1)
 
     def image(values: Array, fill: float) -> npt.NDArray:
@@ -202,7 +163,7 @@ def _colours(scene, prims, looks: Looks, camera, tiles, rays, T_world_cam, dista
     picture = image(color[:, keep], 0.0)
     target_image = image(target.reshape(-1)[keep], SKY)
     lit_image = image(lit[keep], False)
-    uneven = _uneven(target_image, lit_image, picture.mean(0))
+    uneven = _uneven(_outlines(prims, target_image), lit_image, picture.mean(0))
     seen = np.zeros(lens.height * lens.width, dtype=np.bool_)
     seen[pixel] = True
     uneven &= seen.reshape(uneven.shape)
@@ -221,6 +182,14 @@ def _like(reference: Array, values: npt.NDArray) -> Array:
     return torch.from_numpy(values).to(reference.device)
 
 
+def _outlines(prims: Primitives, target: npt.NDArray) -> npt.NDArray:
+    """Targets with all leaves as one: between two clumps of a crown there is no outline."""
+    if not len(prims):
+        return target
+    leaves = to_numpy(prims.material) == Material.LEAVES
+    return np.where((target >= 0) & leaves[np.maximum(target, 0)], _LEAVES, target)
+
+
 def _uneven(target: npt.NDArray, lit: npt.NDArray, grey: npt.NDArray) -> npt.NDArray[np.bool_]:
     """Pixels that differ from one of their four neighbours."""
     out = np.zeros(target.shape, dtype=np.bool_)
@@ -229,7 +198,7 @@ def _uneven(target: npt.NDArray, lit: npt.NDArray, grey: npt.NDArray) -> npt.NDA
         b = [slice(None)] * 2
         a[axis], b[axis] = slice(1, None), slice(None, -1)
         a, b = tuple(a), tuple(b)
-        edge = (target[a] != target[b]) | (lit[a] != lit[b])
+        edge = (target[a] != target[b]) | ((lit[a] != lit[b]) & (target[a] != _LEAVES))
         edge |= abs(grey[a] - grey[b]) > _CONTRAST
         out[a] |= edge
         out[b] |= edge
@@ -299,7 +268,5 @@ def _expose(scene: Scene, camera: RigCamera, t: float, picture: npt.NDArray) -> 
         rng = stream(scene.config.seed, "noise", scene.stamp_ns(t), crc32(camera.name.encode()))
         noise = rng.standard_normal(picture.shape, dtype=np.float32)
         picture = picture * (1.0 + _EXPOSURE * gain) + _NOISE * noise
-    return np.ascontiguousarray((picture * 255.0 + 0.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
-
-
-__all__ = ["CameraRender", "Mei", "Samples", "Vector3", "cast", "cast_rays", "render_camera"]
+    levels = (picture * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0))

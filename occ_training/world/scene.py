@@ -16,11 +16,11 @@ from occ_training.world.layout import EGO_START_M, Furnisher, Plan, draw_plan
 from occ_training.world.light import Looks
 from occ_training.world.motion import Bodies, Drive, rigid, speed_profile
 from occ_training.world.noise import noise_table
-from occ_training.world.objects import PAINTS, Place, person
+from occ_training.world.objects import PAINTS, Place
 from occ_training.world.primitives import Builder, Kind, Material, Primitives
 from occ_training.world.rigs import Rig, build_rig
 from occ_training.world.road import CenterLine, Ground, Strip
-from occ_training.world.traffic import Traffic, steady
+from occ_training.world.traffic import Traffic
 
 EGO_BODY = 1
 MARKED_CUBE_M = (12.3, -4.5, 1.1)
@@ -178,6 +178,3 @@ def _looks(config: WorldConfig) -> Looks:
     texture = stream(config.seed, "noise table")
     return Looks(sun, float(rng.uniform(*config.ranges.light)), noise_table(texture),
                  foliage_holes(texture), config.specular)  # fmt: skip
-
-
-__all__ = ["Scene", "build_scene", "person", "steady"]
