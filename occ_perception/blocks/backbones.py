@@ -84,7 +84,10 @@ class VisionTransformer(nn.Module):
         self, image: Float[Tensor, "b 3 h w"]
     ) -> tuple[list[Float[Tensor, "b c _ _"]], Float[Tensor, "b c _ _"]]:
         """Raw outputs of the chosen blocks, and the last block's behind the final norm."""
-        tokens, maps = self.vit.forward_intermediates(image, indices=list(self.blocks))
+        if self.blocks:
+            tokens, maps = self.vit.forward_intermediates(image, indices=list(self.blocks))
+        else:
+            tokens, maps = self.vit.forward_features(image), []
         rows, columns = self.vit.patch_embed.dynamic_feat_size(image.shape[-2:])
         patches = tokens[:, self.vit.num_prefix_tokens :].mT
         return maps, patches.unflatten(2, (rows, columns))

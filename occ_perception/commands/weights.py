@@ -21,7 +21,10 @@ Examples:
   occ weights show vlscene.safetensors"""
 
 # System -> where the class is that maps its official checkpoint to ours.
-CHECKPOINTS = {"vlscene": ("occ_perception.systems.vlscene.checkpoint", "VLSceneCheckpoint")}
+CHECKPOINTS = {
+    "vlscene": ("occ_perception.systems.vlscene.checkpoint", "VLSceneCheckpoint"),
+    "lseg": ("occ_training.labels.lseg", "LSegCheckpoint"),
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,16 +16,21 @@ class ResidualUnit(nn.Module):
 
     Args:
         channels: Channels of the map.
+        batch_norm: Batch norms behind the convolutions, which then have no bias (LSeg).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, batch_norm: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=not batch_norm)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=not batch_norm)
+        self.norm1, self.norm2 = (
+            nn.BatchNorm2d(channels) if batch_norm else nn.Identity() for _ in range(2)
+        )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The map plus its residual."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        inner = self.norm1(self.conv1(F.relu(x)))
+        return x + self.norm2(self.conv2(F.relu(inner)))
 
 
 class Fusion(nn.Module):
@@ -34,12 +39,13 @@ class Fusion(nn.Module):
     Args:
         channels: Channels of all maps.
         first: The coarsest level, which nothing comes to from below.
+        batch_norm: See `ResidualUnit`.
     """
 
-    def __init__(self, channels: int, first: bool) -> None:
+    def __init__(self, channels: int, first: bool, batch_norm: bool = False) -> None:
         super().__init__()
-        self.own = None if first else ResidualUnit(channels)
-        self.refine = ResidualUnit(channels)
+        self.own = None if first else ResidualUnit(channels, batch_norm)
+        self.refine = ResidualUnit(channels, batch_norm)
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(
@@ -74,6 +80,7 @@ class DptNeck(nn.Module):
         channels: Channels of the result.
         match_levels: Enlarge to the next level's size instead of by two; differs where the
             transformer's grid has an odd side.
+        batch_norm: See `ResidualUnit`.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class DptNeck(nn.Module):
         level_channels: Sequence[int],
         channels: int,
         match_levels: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.match_levels = match_levels
@@ -98,7 +106,7 @@ class DptNeck(nn.Module):
         self.aligns = nn.ModuleList(
             nn.Conv2d(c, channels, 3, padding=1, bias=False) for c in level_channels
         )
-        self.fusions = nn.ModuleList(Fusion(channels, first=i == 0) for i in range(_LEVELS))
+        self.fusions = nn.ModuleList(Fusion(channels, i == 0, batch_norm) for i in range(_LEVELS))
 
     def forward(self, maps: Sequence[Float[Tensor, "b k h w"]]) -> Float[Tensor, "b c h8 w8"]:
         """The fused map; `maps` from the first block to the last."""
