@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -53,11 +54,12 @@ class Volume:
 
     def points(self) -> npt.NDArray[Any]:
         """Centres of the occupied voxels with colour and label: `[n]` of `POINT_TYPE`, metres."""
-        index = np.nonzero(self.is_occupied())
-        labels = self.labels[index]
-        cloud = np.zeros(len(labels), POINT_TYPE)
+        flat = np.flatnonzero(self.is_occupied())
+        labels = self.labels.reshape(-1)[flat]
+        cloud = np.empty(len(labels), POINT_TYPE)
+        index = np.unravel_index(flat, self.grid.shape)
         for axis, name in enumerate("xyz"):
-            cloud[name] = self.grid.axis_centers(axis)[index[axis]]
+            cloud[name] = self.grid.axis_centers(axis).astype(np.float32)[index[axis]]
         cloud["label"] = labels
         cloud["rgb"] = _packed(self.label_map.palette())[labels]
         return cloud
@@ -73,12 +75,16 @@ class Volume:
             `[X, Y]` int8: 100 where a known voxel of the band blocks, 0 where all voxels of the
             band are known and none blocks, -1 elsewhere.
         """
+        known = self.is_known()
+        blocks = looked_up(self.labels, blocking) & known
         # Layer by layer: numpy is slow where the reduced axis is short.
-        known = np.moveaxis(self.is_known()[:, :, layers], 2, 0)
-        blocks = blocking[np.moveaxis(self.labels[:, :, layers], 2, 0)] & known
-        cells = np.where(np.logical_and.reduce(known, axis=0), FREE, UNKNOWN)
-        cells[np.logical_or.reduce(blocks, axis=0)] = OCCUPIED
-        return cells.astype(np.int8)
+        is_known, is_blocked = known[:, :, layers.start].copy(), blocks[:, :, layers.start].copy()
+        for layer in range(layers.start + 1, layers.stop):
+            is_known &= known[:, :, layer]
+            is_blocked |= blocks[:, :, layer]
+        cells = np.where(is_known, np.int8(FREE), np.int8(UNKNOWN))
+        cells[is_blocked] = OCCUPIED
+        return cells
 
 
 def host_volume(prediction: Prediction, label_map: LabelMap) -> Volume:
@@ -90,24 +96,37 @@ def host_volume(prediction: Prediction, label_map: LabelMap) -> Volume:
     probability = None
     if prediction.confidence is not None:
         confidence = prediction.confidence.float()
-        if not bool(((confidence >= 0) & (confidence <= 1)).all()):  # False for NaN as well
+        low, high = torch.aminmax(confidence)  # both are NaN if one value is
+        if not (low >= 0 and high <= 1):
             raise PredictionError(
                 "the network's probabilities hold NaN or leave 0..1; nothing is published (check "
                 "the weights, or use system.precision fp32)"
             )
-        probability = _to_host((confidence * 254).round().to(torch.uint8))
+        probability = _to_host((confidence * 254).add_(0.5).to(torch.uint8))
     labels = _to_host(prediction.labels)
     if labels.dtype != np.uint8:
         raise PredictionError(f"labels are {labels.dtype}, they must be uint8 class ids")
-    defined = [*label_map.ids, label_map.unknown_id]
-    strangers = set(np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256))) - set(defined)
-    if strangers:
+    is_defined = np.zeros(256, np.bool_)
+    is_defined[[*label_map.ids, label_map.unknown_id]] = True
+    if not looked_up(labels, is_defined).all():
+        strangers = np.setdiff1d(labels, np.flatnonzero(is_defined)).tolist()
         raise PredictionError(
-            f"the network predicts the ids {sorted(map(int, strangers))}, which label map "
+            f"the network predicts the ids {strangers}, which label map "
             f"'{label_map.name}' does not define; the weights belong to another label map"
         )
     known = None if prediction.known is None else _to_host(prediction.known.bool())
     return Volume(labels, known, probability, prediction.grid, label_map, prediction.stamp_ns)
+
+
+def looked_up(labels: npt.NDArray[np.uint8], table: Mask) -> Mask:
+    """`table[labels]` of a whole volume; opencv does it ten times faster than numpy.
+
+    Args:
+        labels: uint8 ids of any shape.
+        table: `[256]`.
+    """
+    found = cv2.LUT(labels.reshape(1, -1), table.view(np.uint8))
+    return found.reshape(labels.shape).view(np.bool_)
 
 
 def _to_host(volume: torch.Tensor) -> npt.NDArray[Any]:

@@ -1,6 +1,7 @@
 """The two workers behind a node: one prepares views, one owns the device and infers.
 
 set of raw inputs -> slot(1) -> prepare worker -> slot(1) -> inference worker -> result callback
+                                  (one helper thread per camera)
 
 Whatever arrives while a worker is busy replaces what waits: the newest complete set wins, and every
 replaced set is reported as dropped. Nothing here knows ROS.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -86,6 +88,8 @@ class Engine(Generic[Raw]):
             threading.Thread(target=self._prepare_loop, name="prepare", daemon=True),
             threading.Thread(target=self._infer_loop, name="infer", daemon=True),
         ]
+        # Resizing lets go of the interpreter, so the cameras are prepared side by side.
+        self._helpers = ThreadPoolExecutor(len(system.needs.cameras), thread_name_prefix="view")
 
     def start(self) -> None:
         """Start both workers."""
@@ -128,11 +132,12 @@ class Engine(Generic[Raw]):
             self._on_drop(job.stamp_ns, reason, "")
 
     def _prepare_loop(self) -> None:
-        while (job := self._incoming.take()) is not None:
-            if self._guard(job, self._prepare):
-                is_late = self._prepared.is_closed
-                displaced = self._prepared.put(job)
-                self._report(displaced, SHUTDOWN if is_late else SUPERSEDED)
+        with self._helpers:
+            while (job := self._incoming.take()) is not None:
+                if self._guard(job, self._prepare):
+                    is_late = self._prepared.is_closed
+                    displaced = self._prepared.put(job)
+                    self._report(displaced, SHUTDOWN if is_late else SUPERSEDED)
 
     def _infer_loop(self) -> None:
         epoch = self._epoch
@@ -161,7 +166,7 @@ class Engine(Generic[Raw]):
     def _prepare(self, job: Job[Raw]) -> None:
         frames = self._decode(job.raw, job.timer)
         with job.timer.stage("prepare"):
-            job.views = tuple(self._system.preprocess(frame) for frame in frames.frames)
+            job.views = tuple(self._helpers.map(self._system.preprocess, frames.frames))
             job.context = Context(frames.stamp_ns, frames.T_world_base)
 
     def _infer(self, job: Job[Raw]) -> None:

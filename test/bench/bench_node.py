@@ -1,0 +1,196 @@
+"""What the node costs beside its neural network. Prints JSON.
+
+Another process listens, so everything that is published is really sent. The network is replaced by
+a stored answer; preprocessing is VLScene's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import torch
+from nav_msgs.msg import OccupancyGrid
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from occ_msgs.msg import VoxelGrid
+from occ_perception.core.types import Prediction
+from occ_perception.geometry.transforms import R_BODY_OPTICAL
+from occ_perception.ros import messages
+from occ_perception.ros.loading import Loaded
+from occ_perception.ros.node import OccupancyNode
+from occ_perception.ros.outputs import plan_views
+from occ_perception.ros.volume import host_volume
+from occ_perception.runtime.warmup import synthetic_frames
+from occ_perception.systems.catalog import build_system
+
+PAIRS, WARM_UP = 300, 20
+OCCUPIED = 0.07  # share of voxels, as in SemanticKITTI
+VOXEL_LIMIT_MS, NODE_LIMIT_MS = 10.0, 25.0
+NAME = "bench_node"
+LISTENERS = {"voxels": VoxelGrid, "grid": OccupancyGrid, "points": PointCloud2}
+
+
+class StoredAnswer:
+    """VLScene with a stored prediction in place of its network."""
+
+    def __init__(self) -> None:
+        self._real = build_system("vlscene", preset="nano")
+        self.grid, self.labels = self._real.grid, self._real.labels
+        self.needs, self.network = self._real.needs, self._real.network
+        self.preprocess, self.reset = self._real.preprocess, self._real.reset
+        torch.manual_seed(0)
+        occupied = torch.rand(self.grid.shape) < OCCUPIED
+        classes = torch.randint(1, 20, self.grid.shape, dtype=torch.uint8)
+        self._labels = torch.where(occupied, classes, torch.zeros_like(classes))
+        self._confidence = torch.rand(self.grid.shape)
+        self._known = torch.rand(self.grid.shape) > 0.3
+
+    def infer(self, views, context) -> Prediction:
+        """The stored volume under the stamp of the input."""
+        return Prediction(self._labels, self.grid, context.stamp_ns, self._confidence, self._known)
+
+
+def listen(topics: list[str]) -> None:
+    """The other process: subscribe and count until the parent ends."""
+    rclpy.init()
+    node = rclpy.create_node("bench_listener")
+    for topic in topics:
+        node.create_subscription(LISTENERS[topic], f"/{NAME}/{topic}", lambda m: None, 1)
+    rclpy.spin(node)
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds."""
+    ms = 1e3 * np.array(seconds[WARM_UP:])
+    points = {"min": 0, "median": 50, "p90": 90, "p99": 99, "max": 100}
+    return {name: round(float(np.percentile(ms, q)), 2) for name, q in points.items()}
+
+
+def raw_pair() -> dict[str, bytes]:
+    """One 1241x376 rgb8 image per camera, serialised."""
+    pair = {}
+    for frame in synthetic_frames(StoredAnswer()):
+        height, width, _ = frame.image.shape
+        image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+        image.header.frame_id = frame.camera.name
+        image.data.frombytes(frame.image)
+        pair[frame.camera.name] = serialize_message(image)
+    return pair
+
+
+class Bench:
+    """An active node and the messages that it is fed."""
+
+    def __init__(self) -> None:
+        self.node = OccupancyNode(NAME, lambda settings: Loaded(StoredAnswer(), "cpu", "stored"))
+        assert self.node.start()
+        self.pipeline = self.node._pipeline
+        self.pair = raw_pair()
+        T = np.eye(4)
+        T[:3, :3] = R_BODY_OPTICAL
+        for frame in synthetic_frames(self.pipeline.loaded.system):
+            self.pipeline.buffer.set("velodyne", frame.camera.name, T)
+            info = CameraInfo(width=frame.camera.width, height=frame.camera.height)
+            info.header.frame_id = frame.camera.name
+            info.p, info.k = frame.camera.P.ravel(), frame.camera.K.ravel()
+            self.pipeline.inputs._on_info(frame.camera.name, info)
+        self.stamp_ns = 0
+
+    def wait_for_listeners(self, wanted: dict[str, int]) -> None:
+        """Until the topics have that many subscribers."""
+        count = self.node.count_subscribers
+        while any(count(f"/{NAME}/{topic}") != n for topic, n in wanted.items()):
+            time.sleep(0.05)
+
+    def answer_one(self) -> tuple[float, float]:
+        """Seconds for taking a pair in, and for everything until it is published."""
+        self.stamp_ns += 100_000_000
+        done = self.pipeline.accounting.profiler.published
+        begin = time.perf_counter()
+        images = {role: deserialize_message(data, Image) for role, data in self.pair.items()}
+        for image in images.values():
+            messages.set_header(image.header, self.stamp_ns, image.header.frame_id)
+        taken = time.perf_counter()
+        for role, image in images.items():
+            self.pipeline.inputs._on_image(role, image)
+        while self.pipeline.accounting.profiler.published == done:
+            time.sleep(0.0002)
+        return taken - begin, time.perf_counter() - begin
+
+    def measure(self, topics: list[str]) -> dict[str, object]:
+        """Answer pairs while another process listens to these topics."""
+        listener = subprocess.Popen([sys.executable, __file__, *topics])
+        try:
+            self.wait_for_listeners({topic: int(topic in topics) for topic in LISTENERS})
+            self.pipeline.accounting.clear()
+            times = [self.answer_one() for _ in range(PAIRS)]
+        finally:
+            listener.kill()
+            listener.wait()
+        stages = self.pipeline.accounting.profiler.summary()
+        return {
+            "total_ms": summary([total for _, total in times]),
+            "taking_in_ms": summary([taking for taking, _ in times]),
+            "stage_mean_ms": {name: round(1e3 * s.mean_s, 2) for name, s in stages.items()},
+        }
+
+    def measure_voxels(self) -> dict[str, float]:
+        """Build and publish the message of 2.1 million voxels alone."""
+        listener = subprocess.Popen([sys.executable, __file__, "voxels"])
+        system, outputs = self.pipeline.loaded.system, self.pipeline._outputs
+        prediction = system.infer((), type("Context", (), {"stamp_ns": 1}))
+        volume = host_volume(prediction, system.labels)
+        plan = plan_views(self.node.settings.output, system.grid, system.labels)
+        try:
+            self.wait_for_listeners({"voxels": 1, "grid": 0, "points": 0})
+            times = []
+            for _ in range(PAIRS):
+                begin = time.perf_counter()
+                outputs.publish(volume, plan)
+                times.append(time.perf_counter() - begin)
+        finally:
+            listener.kill()
+            listener.wait()
+        return summary(times)
+
+
+def main() -> int:
+    """Measure and print; fail where a limit is missed."""
+    torch.set_num_threads(1)
+    rclpy.init()
+    bench = Bench()
+    result = {
+        "cores": len(os.sched_getaffinity(0)),
+        "voxel_grid_cells": bench.pipeline.loaded.system.grid.count,
+        "voxel_grid_build_and_publish_ms": bench.measure_voxels(),
+        "voxel_grid_limit_median_ms": VOXEL_LIMIT_MS,
+        "node_without_network_voxels": bench.measure(["voxels"]),
+        "node_without_network_voxels_grid_points": bench.measure(list(LISTENERS)),
+        "node_limit_p99_ms": NODE_LIMIT_MS,
+    }
+    bench.node.close()
+    rclpy.try_shutdown()
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    voxels = result["voxel_grid_build_and_publish_ms"]["median"]
+    total = result["node_without_network_voxels"]["total_ms"]["p99"]
+    return int(voxels > VOXEL_LIMIT_MS or total > NODE_LIMIT_MS)
+
+
+if __name__ == "__main__":
+    # Both processes in a domain of their own, with the shipped transport.
+    config = Path(__file__).resolve().parents[2] / "config/fastdds.xml"
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(config))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 102))
+    if len(sys.argv) > 1:
+        listen(sys.argv[1:])
+        sys.exit(0)
+    sys.exit(main())
