@@ -52,6 +52,16 @@ COMMANDS = {
         "convert official checkpoints, look into weights files",
         "occ weights convert vlscene official.pth vlscene.safetensors",
     ),
+    "convert": Command(
+        "occ_perception.commands.convert",
+        "turn a data set on disk into bags: KITTI, SemanticKITTI, KITTI-360, nuScenes, Occ3D ...",
+        "occ convert semantickitti ~/kitti/dataset bags --split val",
+    ),
+    "bag": Command(
+        "occ_perception.commands.bag",
+        "look into a bag: topics, cameras, frames, gaps; LiDAR and voxels over its images",
+        "occ bag info kitti_06",
+    ),
     "bench": Command(
         "occ_perception.commands.bench",
         "measure speed and memory on this machine",
@@ -84,10 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"occ {given[0]}: {error}\n")
     except ModuleNotFoundError as error:
-        if debug or (error.name or "").startswith("occ_perception"):
+        missing = (error.name or "").split(".")[0]
+        if debug or missing == "occ_perception":
             raise
         sys.stderr.write(
-            f"occ {given[0]}: the Python package '{error.name}' is missing here; "
+            f"occ {given[0]}: the Python package '{missing}' is missing here; "
             "run `make setup`, or source your ROS workspace\n"
         )
     return ERROR
