@@ -83,9 +83,12 @@ def _choose_layer(ground: Ground, o: Vector3, d: Vector3, t: Array) -> tuple[Arr
         answers.append((full, spare))
     (road, spare_road), (top, spare_top) = answers
     best = xp.minimum(road, top)
-    # Between the layers there is the kerb's face; where a street's mouth has no kerb, the road.
+    # Neither layer exists where it is met: the ray meets the step between them. The farther answer
+    # lies behind the kerb's box, and stands for the step in a street's mouth, which has no kerb.
     missing = best == xp.inf
-    best = xp.where(missing, xp.minimum(spare_road, spare_top), best)
+    both = (spare_road < xp.inf) & (spare_top < xp.inf)
+    step = xp.where(both, xp.maximum(spare_road, spare_top), xp.minimum(spare_road, spare_top))
+    best = xp.where(missing, step, best)
     return best, (top <= road) & ~missing
 
 

@@ -19,7 +19,7 @@ from occ_training.world.surface import ground_normal, solid_surface
 
 AMBIENT = 0.35
 _SHADOW_TILE = 64
-_SHADOW_CELL_M = 1.0
+_SHADOW_CELL_M = 0.25
 _LIFT_OFF_M = 2e-3
 
 
@@ -111,7 +111,7 @@ def shade(
         lit = sunlit(prims, looks, s.point, normal, toward & (known < 0)) | (toward & (known > 0))
     lambert = cast(xp.clip(facing, 0.0, 1.0) * lit, "float32")
     ambient = AMBIENT * covered(prims, looks, s.point, flat)
-    brightness = xp.where(surface, 1.5 * (ambient + (1 - AMBIENT) * lambert), 1.0)
+    brightness = xp.where(surface, 1.65 * (ambient + (1 - AMBIENT) * lambert), 1.0)
     color = color * brightness * looks.light
     if looks.specular:
         color = color + _glints(prims, looks, s, normal, lit & solid)
@@ -165,15 +165,14 @@ def covered(prims: Primitives, looks: Looks, point: Vector3, wanted: Array) -> A
 def _blocked(prims: Primitives, holes: Array, p: Vector3, toward: npt.NDArray) -> Array:
     """Whether a primitive lies between points `[N]` and a far light.
 
-    Points are sorted into cells across the light, so that the rays of a tile are close together.
+    Points are sorted along a Z curve across the light, so that the rays of a tile are close.
     """
     xp = namespace(p[0])
     side = np.cross(toward, (0.0, 1.0, 0.0))
     side = side / np.linalg.norm(side)
     up = np.cross(side, toward)
     a, b = dot(p, tuple(side)), dot(p, tuple(up))
-    key = xp.floor(a / _SHADOW_CELL_M) * 65536.0 + xp.floor(b / _SHADOW_CELL_M)
-    order = xp.argsort(key, stable=True)
+    order = xp.argsort(_interleaved(a) + 2 * _interleaved(b), stable=True)
     count = order.shape[0]
     tiles = -(-count // _SHADOW_TILE)
     # Yes or no needs no float64 once the numbers are small.
@@ -193,6 +192,16 @@ def _blocked(prims: Primitives, holes: Array, p: Vector3, toward: npt.NDArray) -
     out = xp.zeros_like(p[0], dtype=xp.bool)
     out[padded] = hit.reshape(-1)
     return out
+
+
+def _interleaved(a: Array) -> Array:
+    """Cell number of a coordinate with a zero bit between its 16 bits (Morton order)."""
+    xp = namespace(a)
+    n = cast(xp.floor(a / _SHADOW_CELL_M), "int64") + (1 << 15)
+    n = xp.clip(n, 0, (1 << 16) - 1)
+    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+        n = (n | (n << shift)) & mask
+    return n
 
 
 def sky(looks: Looks, direction: Vector3) -> Array:

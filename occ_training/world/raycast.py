@@ -18,6 +18,7 @@ from occ_training.world.primitives import Primitives
 
 SKY, ROAD, RAISED = -1, -2, -3  # targets that are no primitive
 _PAIRS_PER_CHUNK = 1 << 22
+_TESTS_PER_CHUNK = 1 << 15  # float64 temporaries that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,25 +158,39 @@ def _test(prims: Primitives, kernel, rays: Rays, tile: Array, prim: Array) -> Ar
 
 
 def _rounds(prims: Primitives, kernel, rays: Rays, pairs: Pairs, distance, target) -> None:
-    """Front to back: the k-th nearest candidate of every tile at once, until all are covered."""
+    """Front to back in waves of 1, 1, 2, 4, 8... candidates of every tile, until all are covered."""
     first = np.flatnonzero(np.diff(pairs.tile, prepend=-1))
     rank = np.arange(len(pairs.tile)) - np.repeat(first, np.diff(first, append=len(pairs.tile)))
-    order = np.argsort(rank, kind="stable")
-    ends = np.cumsum(np.bincount(rank))
+    wave = np.frexp(rank.astype(np.float64))[1]
+    order = np.argsort(wave, kind="stable")
+    ends = np.cumsum(np.bincount(wave))
     farthest = distance.max(1)
-    step = max(1, (1 << 14) // distance.shape[1])
+    step = max(1, _TESTS_PER_CHUNK // distance.shape[1])
     for start, end in zip((0, *ends[:-1]), ends, strict=True):
         rows = order[start:end]
         rows = rows[pairs.near[rows] < farthest[pairs.tile[rows]]]
         for begin in range(0, len(rows), step):
             chunk = rows[begin : begin + step]
-            tile, prim = pairs.tile[chunk], pairs.prim[chunk]
-            t = _test(prims, kernel, rays, tile, prim)
-            best = distance[tile]
-            nearer = t < best
-            best = np.where(nearer, t, best)
-            distance[tile], farthest[tile] = best, best.max(1)
-            target[tile] = np.where(nearer, prim[:, None], target[tile])
+            _merge(prims, kernel, rays, pairs.tile[chunk], pairs.prim[chunk], distance, target)
+        if len(rows):
+            touched = pairs.tile[rows]
+            farthest[touched] = distance[touched].max(1)
+
+
+def _merge(prims: Primitives, kernel, rays: Rays, tile, prim, distance, target) -> None:
+    """Test pairs sorted by tile and keep what is nearer."""
+    t = _test(prims, kernel, rays, tile, prim)
+    starts = np.flatnonzero(np.diff(tile, prepend=-1))
+    ids = prim[:, None]
+    if len(starts) < len(tile):
+        best = np.minimum.reduceat(t, starts, axis=0)
+        group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(tile)))
+        ids = np.maximum.reduceat(np.where(t == best[group], ids, -1), starts, axis=0)
+        t, tile = best, tile[starts]
+    before = distance[tile]
+    nearer = t < before
+    distance[tile] = np.where(nearer, t, before)
+    target[tile] = np.where(nearer, ids, target[tile])
 
 
 def _scatter(prims: Primitives, kernel, rays: Rays, pairs: Pairs, distance, target) -> None:

@@ -148,7 +148,7 @@ def _ego_drive(ground, rig: Rig, profile, origin: float, rng, config: WorldConfi
     main = ground.strips[0]
     lane = -(main.lanes // 2 - 0.5) * main.lane_m
     if rig.handheld:
-        lane = main.right_m - 1.0
+        lane = main.right_m - 0.5 * main.sidewalk_m - 0.4
     swing = (0.0, 0.0, 0.0) if config.marked_cube else (*np.deg2rad([0.5, 0.5]), 0.01)
     return Drive(main.line, EGO_START_M - origin, lane, 1, profile, swing=swing,
                  phase=float(rng.uniform(0, 6.28)), weave_m=config.weave_m)  # fmt: skip

@@ -172,7 +172,8 @@ def _car_cabin(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Ar
     inner = xp.clip((cast(edge - abs(q.u), "float32") - 0.06) / fp + 0.5, 0.0, 1.0)
     side = xp.where(q.axis == 1, pillar, 1.0) * inner
     glass = upright * rows * side
-    dark = 0.10 + 0.05 * z + 0.03 * grain
+    inside = value_noise(table, q.u / 0.3 + q.seed, q.v / 0.2)
+    dark = 0.14 + 0.07 * z + 0.07 * grain + 0.06 * inside
     pane = xp.stack([dark, dark * 1.05, dark * 1.15])
     return color + glass * (pane - color)
 
