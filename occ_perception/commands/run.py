@@ -35,10 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     names = [field.name for field in dataclasses.fields(LaunchArguments)]
     chosen = LaunchArguments(**{name: getattr(options, name) for name in names})
     console = Console(highlight=False, stderr=False)
-    if not chosen.bag:
-        run_live(options.system, chosen, console)
-        return 0
-    run_bag(options.system, chosen, console)
+    run = run_bag if chosen.bag else run_live
+    run(options.system, chosen, console)
     if not chosen.output:
         return 0
     summary = report(Path(chosen.output), console)

@@ -23,6 +23,7 @@ from occ_perception.bags.topics import find_stereo
 from occ_perception.bags.writer import check_target
 from occ_perception.commands.session import Session, wait_until
 from occ_perception.commands.summary import Summary, summarize
+from occ_perception.core.errors import ConfigError
 from occ_perception.ros.launch_plan import (
     LaunchArguments,
     ProcessSpec,
@@ -97,10 +98,33 @@ def prepared(system: str, arguments: LaunchArguments) -> list[ProcessSpec]:
         OccError: Bag, output or system cannot be used.
     """
     specs = plan(system, arguments)
+    check_network(system, arguments)
     if arguments.output:
         check_target(Path(arguments.output), overwrite=arguments.overwrite)
     dds_environment()
     return specs
+
+
+def check_network(system: str, arguments: LaunchArguments) -> None:
+    """Look at preset and weights before anything is started or overwritten.
+
+    Raises:
+        ConfigError: The system has no such preset.
+        WeightsError: The weights file or its side file is missing or damaged.
+    """
+    if arguments.preset:
+        from occ_perception.systems.catalog import find_system
+
+        presets = find_system(system).presets
+        if arguments.preset not in presets:
+            raise ConfigError(
+                f"system '{system}' has no preset '{arguments.preset}'; available: "
+                f"{', '.join(presets)}"
+            )
+    if arguments.weights:
+        from occ_perception.weights.files import describe
+
+        describe(Path(arguments.weights))
 
 
 def end_in_order(run: Session, specs: Sequence[ProcessSpec]) -> None:

@@ -1,0 +1,163 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+
+from occ_perception.bags.reader import BagReader
+from occ_perception.bags.topics import find_stereo
+from occ_perception.core.errors import BagError, ConfigError, WeightsError
+from occ_perception.ros.launch_plan import LaunchArguments, plan
+
+pytestmark = pytest.mark.ros
+OCC = [sys.executable, "-m", "occ_perception.cli"]
+
+
+def stamps(path, topic):
+    with BagReader(path) as bag:
+        return [bag.stamp_ns(message) for message in bag.messages([topic])]
+
+
+def test_options_are_the_launch_arguments():
+    from occ_perception.commands.run import options_class
+
+    defaults = dataclasses.asdict(tyro.cli(options_class(), args=["vlscene"]))
+    assert defaults.pop("system") == "vlscene"
+    assert defaults == dataclasses.asdict(LaunchArguments())
+    words = ["vlscene", "--no-wait", "--rate", "2", "--left-image", "/a"]
+    given = tyro.cli(options_class(), args=words)
+    assert (given.wait, given.rate, given.left_image) == (False, 2.0, "/a")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_play_sends_the_pair_to_where_the_node_listens(compressed, box_bag):
+    from occ_perception.commands.play import PlayOptions, remap_rules
+
+    options = PlayOptions(bag=box_bag, to="vlscene", wait=True).playback()
+    assert options.wait_for == "/vlscene_node/latency"
+    assert options.anchor == "/kitti/left/image_rect"
+    with BagReader(box_bag) as bag:
+        stereo = dataclasses.replace(find_stereo(bag), compressed=compressed)
+    arguments = LaunchArguments(output="x", compressed=compressed)
+    recorder = next(p for p in plan("vlscene", arguments) if p.name == "bag_recorder")
+    for rule in remap_rules(stereo):
+        assert rule.split(":=")[1] in recorder.arguments
+
+
+def test_wait_needs_somebody_to_wait_for(box_bag):
+    from occ_perception.commands.play import PlayOptions
+
+    with pytest.raises(ConfigError, match="--to"):
+        PlayOptions(bag=box_bag, wait=True).playback()
+    with pytest.raises(ConfigError, match="unknown system 'vlsene'; did you mean 'vlscene'"):
+        PlayOptions(bag=box_bag, to="vlsene", wait=True).playback()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        ({"preset": "nono"}, ConfigError, "no preset 'nono'; available: published, nano"),
+        ({"weights": "no.safetensors"}, WeightsError, "'no.safetensors' does not exist"),
+        ({"output": __file__}, BagError, "is no bag"),
+        ({"bag": "/nowhere"}, BagError, "there is no bag at /nowhere"),
+    ],
+)
+def test_what_would_fail_is_refused_before_anything_starts(given, error, sentence, box_bag):
+    from occ_perception.commands.running import prepared
+
+    with pytest.raises(error, match=sentence):
+        prepared("vlscene", LaunchArguments(**{"bag": str(box_bag), **given}))
+
+
+def test_demo_takes_the_published_network_only_where_it_is_wanted(monkeypatch):
+    import torch
+    from rich.console import Console
+
+    from occ_perception.commands.demo import DemoOptions, choose_preset
+
+    console = Console(quiet=True)
+    for has_gpu, preset in ((True, "published"), (False, "nano")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=has_gpu: found)
+        assert choose_preset(DemoOptions(), console) == preset
+    assert choose_preset(DemoOptions(weights=Path("w.safetensors")), console) == "published"
+
+
+def test_computed_street_is_made_once(monkeypatch, tmp_path):
+    from rich.console import Console
+
+    from occ_perception.commands import demo
+    from occ_training.world import box_scene
+
+    made = []
+
+    def write(path, **_):
+        made.append(path)
+        path.mkdir(parents=True)
+        (path / "metadata.yaml").touch()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(box_scene, "write_box_bag", write)
+    console = Console(quiet=True)
+    first = demo.street(2, 7, console)
+    assert demo.street(2, 7, console) == first
+    assert demo.street(2, 8, console) != first
+    assert len(made) == 2 and all(tmp_path in path.parents for path in made)
+
+
+def test_run_on_a_bag_answers_every_pair_and_ends(box_bag, tmp_path):
+    """Player, node and recorder are processes of their own; the small preset, all of the way."""
+    output = tmp_path / "answers"
+    words = ["--preset", "nano", "--device", "cpu", "--bag", box_bag, "--output", output]
+    done = subprocess.run([*OCC, "run", "vlscene", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "RANDOM" in done.stdout
+    assert "published" in done.stdout and "infer" in done.stdout
+    asked = stamps(box_bag, "/kitti/left/image_rect")
+    assert stamps(output, "/vlscene_node/voxels") == asked
+    assert stamps(output, "/vlscene_node/latency") == asked
+    with BagReader(output) as bag:
+        # The bag can be looked at alone: images, calibration, transforms, and what ids mean.
+        assert find_stereo(bag).left_image == "/kitti/left/image_rect"
+        assert {"/tf", "/tf_static", "/vlscene_node/label_map"} <= bag.topics.keys()
+        grid = bag.decode(next(bag.messages(["/vlscene_node/grid"])))
+        voxels = bag.decode(next(bag.messages(["/vlscene_node/voxels"])))
+    assert voxels.labels.size == 256 * 256 * 32
+    # Behind the robot's shoulders no camera looks: unknown, never free.
+    cells = np.asarray(grid.data).reshape(grid.info.height, grid.info.width)
+    assert cells[0, 0] == cells[-1, 0] == -1
+
+
+def test_run_without_a_bag_ends_well_on_ctrl_c(tmp_path):
+    words = ["run", "vlscene", "--preset", "nano", "--device", "cpu"]
+    with subprocess.Popen(
+        [*OCC, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        giving_up = threading.Timer(120, process.kill)
+        giving_up.start()
+        for line in process.stdout:
+            if "active; images from /left/image_rect" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate()
+        giving_up.cancel()
+    assert process.returncode == 0, rest + errors
+    assert "Traceback" not in rest + errors
+
+
+def test_a_node_that_cannot_start_ends_the_run_with_its_sentence(box_bag, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    system: {wieghts: x}\n")
+    output = tmp_path / "answers"
+    words = ["--params", params, "--bag", box_bag, "--output", output]
+    done = subprocess.run(
+        [*OCC, "run", "vlscene", *words], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 2
+    assert "vlscene_node ended with code 1" in done.stderr and "wieghts" in done.stderr
+    assert done.stderr.count("\n") == 1
