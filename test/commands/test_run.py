@@ -152,12 +152,12 @@ def test_run_without_a_bag_ends_well_on_ctrl_c(tmp_path):
 
 def test_a_node_that_cannot_start_ends_the_run_with_its_sentence(box_bag, tmp_path):
     params = tmp_path / "params.yaml"
-    params.write_text("/**:\n  ros__parameters:\n    system: {wieghts: x}\n")
+    params.write_text("/**:\n  ros__parameters:\n    system: {gewicht: x}\n")
     output = tmp_path / "answers"
     words = ["--params", params, "--bag", box_bag, "--output", output]
     done = subprocess.run(
         [*OCC, "run", "vlscene", *words], capture_output=True, text=True, env=dict(os.environ)
     )
     assert done.returncode == 2
-    assert "vlscene_node ended with code 1" in done.stderr and "wieghts" in done.stderr
+    assert "vlscene_node ended with code 1" in done.stderr and "gewicht" in done.stderr
     assert done.stderr.count("\n") == 1
