@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from occ_perception.geometry.rays import Rays, corner_grid, rays_through
+from occ_perception.geometry.rays import Rays, rays_through
 
 
 class Patches(NamedTuple):
@@ -74,6 +74,56 @@ def random_patches(
     return Patches(view, y, x, size)
 
 
+class GridCells(NamedTuple):
+    """Cells of a ViT's grid that patches cover, when the grid is moved against the image.
+
+    Attributes:
+        view: Index into the views that are asked.
+        row: Row of the feature.
+        column: Column of the feature.
+    """
+
+    view: Int[Tensor, "b p"]
+    row: Int[Tensor, "b p"]
+    column: Int[Tensor, "b p"]
+
+
+def random_cells(
+    batch: int,
+    count: int,
+    views: int,
+    grid: tuple[int, int],
+    generator: torch.Generator | None = None,
+) -> GridCells:
+    """Uniform cells before the grid is moved; the last row and column stay free for the move.
+
+    Args:
+        batch: Samples.
+        count: Cells per sample.
+        views: Views to choose from.
+        grid: Rows and columns of features.
+        generator: Source of randomness.
+    """
+    bounds = (views, grid[0] - 1, grid[1] - 1)
+    return GridCells(*(torch.randint(b, (batch, count), generator=generator) for b in bounds))
+
+
+def moved_grid(cells: GridCells, shift: tuple[int, int], patch: int) -> tuple[Patches, GridCells]:
+    """Pixels of drawn cells and the cells of the moved grid that show the same pixels.
+
+    Args:
+        cells: Drawn cells.
+        shift: Rows and columns by which the grid is moved, pixels.
+        patch: Edge length of a cell, pixels.
+    """
+    y, x = (
+        start * patch + step % patch
+        for start, step in zip((cells.row, cells.column), shift, strict=True)
+    )
+    row, column = cells.row + (shift[0] < 0), cells.column + (shift[1] < 0)
+    return Patches(cells.view, y, x, patch), GridCells(cells.view, row, column)
+
+
 def _pixels(patches: Patches) -> tuple[Tensor, Tensor]:
     offset = torch.arange(patches.size, device=patches.y.device)
     shape = (*patches.y.shape, patches.size, patches.size)
@@ -86,7 +136,7 @@ def patch_rays(
     patches: Patches,
     K: Float[Tensor, "b v 3 3"],
     T_world_cam: Float[Tensor, "b v 4 4"],
-    images: Float[Tensor, "b n c h w"],
+    uv_map: Float[Tensor, "h w 2"],
 ) -> PatchRays:
     """Rays through every pixel of the patches.
 
@@ -94,10 +144,10 @@ def patch_rays(
         patches: Patches on the views of `K`.
         K: Normalised intrinsics.
         T_world_cam: Poses.
-        images: Any images of the batch; only their size is read.
+        uv_map: Normalised coordinates of the pixels (`corner_grid` or `centre_grid`).
     """
     rows, columns = _pixels(patches)
-    uv = corner_grid(*images.shape[-2:], device=K.device)[rows, columns]
+    uv = uv_map[rows, columns]
     sample = torch.arange(len(K), device=K.device)[:, None]
     choose = (sample, patches.view)
     rays = rays_through(uv, K[choose][:, :, None, None], T_world_cam[choose][:, :, None, None])

@@ -12,18 +12,23 @@ from torch import Tensor
 
 from occ_perception.blocks.fields.pixel_field import EncodedView
 from occ_perception.core.errors import ConfigError
-from occ_perception.geometry.rays import z_per_distance
+from occ_perception.geometry.rays import corner_grid, z_per_distance
 from occ_perception.systems.vipocc.model import DensityNet, DepthBranch, ViPOcc
 from occ_training.data.patches import Patches, colours_at, patch_rays
-from occ_training.data.ray_colours import PosedImages, ray_colours, rebased
+from occ_training.data.views import MultiView
 from occ_training.losses.photometric import edge_aware_smoothness, patch_error, relative_inverse
 from occ_training.losses.rendering import (
     INVALID_POLICIES,
-    RaySamples,
     best_view_error,
     depth_consistency,
 )
 from occ_training.losses.temporal import DepthView, temporal_alignment
+from occ_training.recipes.rendered_patches import (
+    PatchDraws,
+    RenderedPatches,
+    render_patches,
+    view_zero,
+)
 
 
 @dataclass(frozen=True)
@@ -54,60 +59,20 @@ class LossWeights:
         return cls(recon=0.0, temporal=0.0, smoothness=0.001)
 
 
-class MultiView(NamedTuple):
-    """A batch of posed views; view 0 is the encoded one.
-
-    Attributes:
-        images: RGB -1..1.
-        K: Normalised intrinsics.
-        T_world_cam: World poses; re-base them with `rebased` before rendering.
-        pseudo_depth_m: Pseudo depth of frames t and t+1 (views 0 and 1), metres, or None (BTS).
-        lidar_depth_m: LiDAR depth of the same frames, 0 = none, or None.
-    """
-
-    images: Float[Tensor, "b v 3 h w"]
-    K: Float[Tensor, "b v 3 3"]
-    T_world_cam: Float[Tensor, "b v 4 4"]
-    pseudo_depth_m: Float[Tensor, "b 2 1 h w"] | None = None
-    lidar_depth_m: Float[Tensor, "b 2 1 h w"] | None = None
-
-
 class Draws(NamedTuple):
     """Everything random of a step.
 
     Attributes:
-        loss_views: Views that provide the target pixels.
-        render_views: Views that provide the colours.
-        colour_patches: Patches on the loss views (view = position in `loss_views`).
+        colour: Patches with colours.
         depth_patches: Patches on view 0 for the depth consistency.
-        colour_jitter: `[B, rays, K]` 0..1.
-        depth_jitter: `[B, rays, K]` 0..1.
+        depth_jitter: Place of their samples within their intervals, 0..1.
         flip: The encoder sees the mirrored image.
     """
 
-    loss_views: list[int]
-    render_views: list[int]
-    colour_patches: Patches
+    colour: PatchDraws
     depth_patches: Patches
-    colour_jitter: Float[Tensor, "b r k"]
-    depth_jitter: Float[Tensor, "b r2 k"]
+    depth_jitter: Float[Tensor, "b r k"]
     flip: bool = False
-
-
-class RenderedPatches(NamedTuple):
-    """Rendered colour patches.
-
-    Attributes:
-        samples: Weights, visibility and colours of the samples.
-        colours: Rendered colour per render view.
-        distance_m: Rendered distance along the rays.
-        target: Colours of the loss views.
-    """
-
-    samples: RaySamples
-    colours: Float[Tensor, "b p y x r 3"]
-    distance_m: Float[Tensor, "b p y x"]
-    target: Float[Tensor, "b p y x 3"]
 
 
 class StepResult(NamedTuple):
@@ -128,25 +93,6 @@ class StepResult(NamedTuple):
     consistency: tuple[Tensor, Tensor] | None
 
 
-def render_patches(
-    net: DensityNet, encoded: EncodedView, views: MultiView, poses: Tensor, draws: Draws
-) -> RenderedPatches:
-    """Render the drawn colour patches with colours of the render views."""
-    loss, render = draws.loss_views, draws.render_views
-    rays = patch_rays(draws.colour_patches, views.K[:, loss], poses[:, loss], views.images)
-    seen = net.render(encoded, rays.flat, draws.colour_jitter)
-    images = views.images * 0.5 + 0.5
-    source = PosedImages(images[:, render], poses[:, render], views.K[:, render])
-    samples, colours = ray_colours(seen, source)
-    shape = rays.uv.shape[:-1]
-    return RenderedPatches(
-        RaySamples(*(part.unflatten(1, shape[1:]) for part in samples)),
-        colours.unflatten(1, shape[1:]),
-        seen.distance_m.view(shape),
-        colours_at(images[:, loss], draws.colour_patches, rays),
-    )
-
-
 def predict_depths(net: DepthBranch, views: MultiView) -> Float[Tensor, "b 2 1 h w"]:
     """Depth branch on frames t and t+1, as one batch (joint batch statistics).
 
@@ -164,19 +110,15 @@ def predict_depths(net: DepthBranch, views: MultiView) -> Float[Tensor, "b 2 1 h
 
 
 def consistency_pair(
-    net: DensityNet,
-    encoded: EncodedView,
-    views: MultiView,
-    poses: Tensor,
-    draws: Draws,
-    depth: Tensor,
+    net: DensityNet, encoded: EncodedView, draws: Draws, depth_m: Float[Tensor, "b 1 h w"]
 ) -> tuple[Float[Tensor, "b p y x"], Float[Tensor, "b p y x"]]:
     """Predicted and rendered depth of view 0 at the depth patches, metres."""
-    rays = patch_rays(draws.depth_patches, views.K[:, :1], poses[:, :1], views.images)
+    K, uv_map = encoded.K[:, None], corner_grid(*depth_m.shape[-2:], device=depth_m.device)
+    rays = patch_rays(draws.depth_patches, K, encoded.T_cam_world[:, None], uv_map)
     seen = net.render(encoded, rays.flat, draws.depth_jitter)
-    z = z_per_distance(rays.uv, views.K[:, 0, None, None, None])
-    predicted = colours_at(depth[:, :1], draws.depth_patches, rays)[..., 0]
-    return predicted, seen.distance_m.view(rays.uv.shape[:-1]) * z
+    predicted = colours_at(depth_m[:, None], draws.depth_patches, rays)[..., 0]
+    z = z_per_distance(rays.uv, K[:, :, None, None])
+    return predicted, seen.distance_m.view_as(z) * z
 
 
 def train_step(model: ViPOcc, views: MultiView, draws: Draws, weights: LossWeights) -> StepResult:
@@ -188,21 +130,20 @@ def train_step(model: ViPOcc, views: MultiView, draws: Draws, weights: LossWeigh
         draws: The step's random choices.
         weights: Weights of the terms.
     """
-    poses = rebased(views.T_world_cam)
-    hidden = model.density_net.encode(views.images[:, 0], flip=draws.flip)
-    identity = torch.eye(4, device=poses.device).expand(len(poses), 4, 4)
-    encoded = EncodedView(hidden, identity, views.K[:, 0])
-    patches = render_patches(model.density_net, encoded, views, poses, draws)
+    net = model.density_net
+    encoded = view_zero(net.encode(views.images[:, 0], flip=draws.flip), views)
+    uv_map = corner_grid(*views.size, device=views.K.device)
+    patches = render_patches(net.render, encoded, views, draws.colour, uv_map)
     terms = colour_terms(patches, weights)
     depths = pair = None
     if model.depth_net is not None:
         depths = predict_depths(model.depth_net, views)
-        pair = consistency_pair(model.density_net, encoded, views, poses, draws, depths)
+        pair = consistency_pair(net, encoded, draws, depths[:, 0])
         terms["recon"] = depth_consistency(*pair, weights.recon_version)
-        frames = [
+        now, after = (
             DepthView(views.images[:, i], depths[:, i], views.T_world_cam[:, i]) for i in (0, 1)
-        ]
-        terms["temporal"] = temporal_alignment(frames[0], frames[1], views.K[:, 0])
+        )
+        terms["temporal"] = temporal_alignment(now, after, views.K[:, 0])
         if weights.supervised and views.lidar_depth_m is not None:
             terms["supervised"] = supervised_depth(depths, views.lidar_depth_m)
     return StepResult(total_loss(terms, weights), terms, patches, depths, pair)

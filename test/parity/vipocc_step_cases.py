@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from occ_perception.systems.vipocc.checkpoint import RULES
 from occ_perception.systems.vipocc.model import ViPOcc
 from occ_training.data.patches import Patches
+from occ_training.data.views import MultiView, Partition
 from occ_training.losses.rendering import unseen_share
-from occ_training.recipes.vipocc_step import Draws, LossWeights, MultiView, StepResult, train_step
+from occ_training.recipes.rendered_patches import PatchDraws
+from occ_training.recipes.vipocc_step import Draws, LossWeights, StepResult, train_step
 from parity.cases import Case, Weights
 from parity.compare import Check, Rule, exact, relative
 from parity.field_tools import close, filled
@@ -78,12 +80,10 @@ def draws(case: Case, samples: int) -> tuple[Draws, dict[str, Tensor]]:
         drawn = rng.random((samples * count * PATCH**2, CONFIG.samples)).astype(np.float32)
         return torch.from_numpy(drawn).unflatten(0, (samples, -1))
 
+    partition = Partition(case.value("inputs.loss_views"), case.value("inputs.render_views"))
     step = Draws(
-        case.value("inputs.loss_views"),
-        case.value("inputs.render_views"),
-        shared(view, y, x),
+        PatchDraws(partition, shared(view, y, x), jitter(counts[0])),
         shared(torch.zeros_like(depth_y), depth_y, depth_x),
-        jitter(counts[0]),
         jitter(counts[1]),
         case.value("inputs.flip_augmentation"),
     )
