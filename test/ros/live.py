@@ -110,6 +110,7 @@ class Live:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.received = {}
+        self.clients = {}
         self.publishers = {}
         for role in ("left", "right"):
             self.advertise(f"/{role}/image_rect", Image)
@@ -177,11 +178,16 @@ class Live:
         self.spin_for(0.3)
 
     def call(self, kind, service, **fields):
-        client = self.node.create_client(kind, f"/{self.name}/{service}")
-        self.spin_until(client.service_is_ready, service)
-        future = client.call_async(kind.Request(**fields))
+        if service not in self.clients:
+            client = self.clients[service] = self.node.create_client(
+                kind, f"/{self.name}/{service}"
+            )
+            self.spin_until(client.service_is_ready, service)
+            # Ready says that requests arrive; the way back may be discovered a little later, and
+            # an answer sent before is lost (a known race of Fast DDS).
+            self.spin_for(1.0)
+        future = self.clients[service].call_async(kind.Request(**fields))
         self.spin_until(future.done, f"an answer of {service}")
-        self.node.destroy_client(client)
         return future.result()
 
     def reset(self):
