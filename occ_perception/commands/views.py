@@ -10,11 +10,16 @@ from occ_perception.bags.reader import BagReader
 from occ_perception.bags.topics import find_stereo
 from occ_perception.commands import bag_content
 from occ_perception.core.errors import BagError
+from occ_perception.ros.settings import OutputSettings
+from occ_perception.ros.volume import Volume
 from occ_perception.viz.cubes import voxel_picture
 from occ_perception.viz.draw import Caption, Picture
 from occ_perception.viz.pictures import bev_picture, contact_sheet, grid_picture, input_picture
 
 TRUTH = "ground truth"
+
+# Pictures that belong beside each other, by name.
+Rows = dict[str, list[Picture]]
 
 
 def draw_run(output: Path, source: Path, folder: Path, system: str, weights: str) -> list[Path]:
@@ -39,53 +44,57 @@ def draw_run(output: Path, source: Path, folder: Path, system: str, weights: str
             raise BagError(f"bag {output} holds no voxel grid: nothing was published")
         stamp_ns = bag_content.stamps(bag, topic)[0]
         caption = Caption(system, stamp_ns, weights)
-        rows = [_input(bag, caption), *_prediction(bag, topic, caption)]
-    truth = _truth(source, Caption(TRUTH, stamp_ns))
-    pictures = {
-        "input": rows[0][0] if rows[0] else None,
-        "birds_eye": _beside(rows[1], truth[:1]),
-        "voxels": _beside(rows[2], truth[1:]),
-        "occupancy_grid": rows[3][0] if rows[3] else None,
-    }
-    columns = [rows[1] + truth[:1] + rows[3], rows[2] + truth[1:]]
+        rows = _input(bag, caption) | _prediction(bag, topic, caption)
+    for name, pictures in _truth(source, Caption(TRUTH, stamp_ns)).items():
+        rows[name] = rows.get(name, []) + pictures
     title = f"{system} on {source.name}, weights: {weights}"
-    pictures["overview"] = contact_sheet([row for row in (rows[0], *columns) if row], title)
+    sheets = {name: contact_sheet([row]) for name, row in rows.items()}
+    sheets["overview"] = contact_sheet(list(rows.values()), title)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_save(picture, folder / f"{name}.png") for name, picture in pictures.items() if picture]
+    return [_save(sheet, folder / f"{name}.png") for name, sheet in sheets.items()]
 
 
-def _beside(prediction: list[Picture], truth: list[Picture]) -> Picture:
-    return contact_sheet([prediction + truth]) if truth else prediction[0]
-
-
-def _input(bag: BagReader, caption: Caption) -> list[Picture]:
+def _input(bag: BagReader, caption: Caption) -> Rows:
     pair = bag_content.read_pair(bag, find_stereo(bag), caption.stamp_ns)
-    return [] if pair is None else [input_picture(*pair, caption)]
+    return {} if pair is None else {"input": [input_picture(*pair, caption)]}
 
 
-def _prediction(bag: BagReader, topic: str, caption: Caption) -> list[list[Picture]]:
+def _prediction(bag: BagReader, topic: str, caption: Caption) -> Rows:
     """Bird's-eye view, voxel view, and the occupancy grid where the bag has it."""
-    voxels = bag_content.read_voxels(bag, topic, caption.stamp_ns)
-    views = [[view(*_volume(voxels), caption)] for view in (bev_picture, voxel_picture)]
+    rows = _views(bag_content.read_voxels(bag, topic, caption.stamp_ns), caption)
     cells = bag_content.read_occupancy(bag, caption.stamp_ns)
-    if cells is None:
-        return [*views, []]
-    place = (cells.resolution_m, cells.origin_m, cells.frame_id)
-    return [*views, [grid_picture(cells.cells, *place, caption)]]
+    if cells is not None:
+        place = (cells.resolution_m, cells.origin_m, cells.frame_id)
+        rows["occupancy_grid"] = [grid_picture(cells.cells, *place, caption)]
+    return rows
 
 
-def _truth(source: Path, caption: Caption) -> list[Picture]:
-    """Bird's-eye and voxel view of the truth at the same stamp; empty without truth."""
+def _truth(source: Path, caption: Caption) -> Rows:
+    """The same of the ground truth of a stamp; nothing without truth."""
     with BagReader(source) as bag:
         topic = bag_content.voxel_topic(bag, truth=True)
-        voxels = topic and bag_content.read_voxels(bag, topic, caption.stamp_ns)
-        if not voxels:
-            return []
-        return [view(*_volume(voxels), caption) for view in (bev_picture, voxel_picture)]
+        voxels = bag_content.read_voxels(bag, topic, caption.stamp_ns) if topic else None
+    if voxels is None:
+        return {}
+    return {**_views(voxels, caption), "occupancy_grid": [_footprint(voxels, caption)]}
 
 
-def _volume(voxels: bag_content.Voxels) -> tuple:
-    return voxels.labels, voxels.grid, voxels.label_map
+def _views(voxels: bag_content.Voxels, caption: Caption) -> Rows:
+    volume = (voxels.labels, voxels.grid, voxels.label_map)
+    return {
+        "birds_eye": [bev_picture(*volume, caption)],
+        "voxels": [voxel_picture(*volume, caption)],
+    }
+
+
+def _footprint(voxels: bag_content.Voxels, caption: Caption) -> Picture:
+    """The occupancy grid that the node would make of voxels, with its default height band."""
+    output, grid = OutputSettings(), voxels.grid
+    volume = Volume(voxels.labels, None, None, grid, voxels.label_map, voxels.stamp_ns)
+    layers = grid.slab(output.min_height_m, output.max_height_m)
+    cells = volume.footprint(layers, output.blocking_table(voxels.label_map)).T
+    corner_m = (grid.origin_m[0], grid.origin_m[1])
+    return grid_picture(cells, grid.voxel_size_m[0], corner_m, grid.frame_id, caption)
 
 
 def _save(picture: Picture, path: Path) -> Path:

@@ -74,7 +74,11 @@ def test_pictures_show_the_cube_where_it_is(output_bag, box_bag, tmp_path):
     assert (robot_v - v.mean()) / metre == pytest.approx(CUBE_M[0], abs=1.5)
 
     grid = np.asarray(Image.open(files["occupancy_grid"]))
-    assert (grid[round(v.mean()), round(u.mean())] == BLOCKED).all()
+    middle = grid.shape[1] // 2
+    mirrored = round(2 * robot_u - u.mean())
+    for start in (0, middle):  # of the answer, and of the truth by the node's own code
+        assert (grid[round(v.mean()), start + round(u.mean())] == BLOCKED).all()
+        assert not (grid[round(v.mean()), start + mirrored] == BLOCKED).all()
 
 
 def largest_patch(image, color):
