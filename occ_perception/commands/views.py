@@ -47,8 +47,10 @@ def draw_run(output: Path, source: Path, folder: Path, system: str, weights: str
         rows = _input(bag, caption) | _prediction(bag, topic, caption)
     for name, pictures in _truth(source, Caption(TRUTH, stamp_ns)).items():
         rows[name] = rows.get(name, []) + pictures
-    title = f"{system} on {source.name}, weights: {weights}"
     sheets = {name: contact_sheet([row]) for name, row in rows.items()}
+    if len(rows["birds_eye"]) == 1 and "occupancy_grid" in rows:  # no truth: both maps in one row
+        rows["birds_eye"] += rows.pop("occupancy_grid")
+    title = f"{system} on {source.name}, weights: {weights}"
     sheets["overview"] = contact_sheet(list(rows.values()), title)
     folder.mkdir(parents=True, exist_ok=True)
     return [_save(sheet, folder / f"{name}.png") for name, sheet in sheets.items()]

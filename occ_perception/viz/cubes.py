@@ -14,7 +14,7 @@ from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
 from occ_perception.viz import draw
 from occ_perception.viz.draw import CAPTION_PX, LEGEND_PX, MARGIN_PX, Caption, Entry, Picture
-from occ_perception.viz.palette import FAINT, INK, Image, classes_present, name_of
+from occ_perception.viz.palette import FAINT, INK, PAPER, Image, classes_present, name_of
 from occ_perception.viz.pictures import Labels, check_shape
 
 Array = npt.NDArray[np.float64]
@@ -181,7 +181,8 @@ def _floor(pen: ImageDraw.ImageDraw, affine: Array, grid: GridSpec) -> None:
 def _axis_names(pen: ImageDraw.ImageDraw, affine: Array, grid: GridSpec) -> None:
     """Ticks along the right edge (x) and the near edge (y), arrows, robot and scale bar."""
     (x0, y0, z), (x1, y1, _) = grid.origin_m, grid.upper_m
-    small = draw.font(draw.TICK_PX)
+    # A white rim keeps the writing legible where voxels are behind it.
+    small = {"font": draw.font(draw.TICK_PX), "stroke_width": 2, "stroke_fill": PAPER}
 
     def pixel(x: float, y: float, height: float = z) -> tuple[float, float]:
         u, v = affine @ (x, y, height, 1)
@@ -189,18 +190,18 @@ def _axis_names(pen: ImageDraw.ImageDraw, affine: Array, grid: GridSpec) -> None
 
     for x in draw.ticks(x0, x1):
         u, v = pixel(x, y0)
-        pen.text((u + 8, v), f"{x:g}", INK, small, anchor="lm")
+        pen.text((u + 8, v), f"{x:g}", INK, **small, anchor="lm")
     for y in draw.ticks(y0, y1):
         u, v = pixel(x0, y)
-        pen.text((u, v + 8), f"{y:g}", INK, small, anchor="mt")
+        pen.text((u, v + 8), f"{y:g}", INK, **small, anchor="mt")
     u, v = pixel((x0 + x1) / 2, y0)
-    pen.text((u + 36, v + 6), "x forward [m]", INK, small, anchor="lm")
+    pen.text((u + 36, v + 6), "x forward [m]", INK, **small, anchor="lm")
     u, v = pixel(x0, (y0 + y1) / 2)
-    pen.text((u, v + 28), f"< left      y [m], frame {grid.frame_id}", INK, small, anchor="mt")
+    pen.text((u, v + 28), f"< left      y [m], frame {grid.frame_id}", INK, **small, anchor="mt")
     draw.robot(pen, lambda p: pixel(p[0], p[1]), 2.4)
     low, high = pixel(x1, y1), pixel(x1, y1, grid.upper_m[2])
     pen.line((*low, *high), fill=FAINT)
-    pen.text((high[0], high[1] - 4), f"z {grid.upper_m[2]:g} m", INK, small, anchor="ls")
+    pen.text((high[0], high[1] - 4), f"z {grid.upper_m[2]:g} m", INK, **small, anchor="ls")
     length_m = draw.round_length(y1 - y0)
     scale = float(np.linalg.norm(affine[:, :3] @ _axes()[0]))
     bottom = pixel(x0, y1)[1] + 36
