@@ -18,7 +18,7 @@ from occ_perception.rendering.volume import expected, fixed_jitter
 from occ_perception.systems.scenedino.checkpoint import SceneDinoCheckpoint, TargetCheckpoint
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.model import SceneDino
-from occ_perception.systems.scenedino.semantic_head import SemanticMode
+from occ_perception.systems.scenedino.semantic_head import SemanticHead, SemanticMode
 from occ_perception.systems.scenedino.targets import FeatureTargets
 from occ_perception.weights.convert import convert_state
 from parity.cases import Array, Case, Weights
@@ -61,6 +61,19 @@ class SceneWeights(Weights):
     def targets(self, config: SceneDinoConfig = CONFIG) -> FeatureTargets:
         """The filled targets in eval mode."""
         return self._fill(FeatureTargets(config), TargetCheckpoint(config))
+
+    def semantics(self) -> SemanticHead:
+        """The filled semantic head alone."""
+        head = SemanticHead(CONFIG.feature_channels, CONFIG.code_channels, CONFIG.classes)
+        fixed = {key: torch.tensor(value) for key, value in self.manifest["fixed"].items()}
+        official = self.official("renderer.net.downstream_head.") | fixed
+        checkpoint = SceneDinoCheckpoint()
+        state = {
+            str(checkpoint.rename(key)).removeprefix("semantics."): checkpoint.relayout(key, value)
+            for key, value in official.items()
+        }
+        head.load_state_dict(state)
+        return head
 
     def _fill(self, module: Any, checkpoint: SceneDinoCheckpoint) -> Any:
         fixed = {key: torch.tensor(value) for key, value in self.manifest["fixed"].items()}

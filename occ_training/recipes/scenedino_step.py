@@ -1,0 +1,162 @@
+"""One training step of SceneDINO's first stage: the feature field (specification 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from occ_perception.geometry.rays import centre_grid
+from occ_perception.systems.scenedino.model import SceneDino
+from occ_perception.systems.scenedino.targets import FeatureTargets
+from occ_training.data.patches import GridCells, moved_grid
+from occ_training.data.views import MultiView, Partition
+from occ_training.losses.features import distance_smoothness, feature_loss, feature_smoothness
+from occ_training.losses.photometric import patch_error
+from occ_training.losses.rendering import INVALID_POLICIES, best_view_error
+from occ_training.recipes.rendered_patches import (
+    PatchDraws,
+    RenderedPatches,
+    render_patches,
+    view_zero,
+)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights and switches of the total; the defaults are the published training.
+
+    Attributes:
+        rgb: Photometric term.
+        feature: Rendered against target features.
+        smoothness: Edge-aware smoothness of the distance.
+        feature_smoothness: Edge-aware smoothness of the rendered features.
+        invalid_policy: Key of `INVALID_POLICIES`.
+        published_pairing: See `distance_smoothness`.
+    """
+
+    rgb: float = 1.0
+    feature: float = 0.2
+    smoothness: float = 0.001
+    feature_smoothness: float = 0.25
+    invalid_policy: str = "weight_guided"
+    published_pairing: bool = False
+
+
+class Draws(NamedTuple):
+    """Everything random of a step.
+
+    Attributes:
+        partition: Roles of the views.
+        cells: Cells of the ViT's grid on the loss views.
+        shift: Rows and columns by which that grid is moved, pixels.
+        jitter: Place of the samples within their intervals, 0..1.
+        flip: The encoder sees the mirrored image.
+    """
+
+    partition: Partition
+    cells: GridCells
+    shift: tuple[int, int]
+    jitter: Float[Tensor, "b r k"]
+    flip: bool = False
+
+
+class RenderedFeatures(NamedTuple):
+    """Rendered features and what they are compared with.
+
+    Attributes:
+        pixels: Unit features of the patches' pixels.
+        pooled: Unit features of the patches.
+        artifacts: What the ViT adds at the patches' cells.
+        target: Features of the ViT.
+    """
+
+    pixels: Float[Tensor, "b p y x c"]
+    pooled: Float[Tensor, "b p c"]
+    artifacts: Float[Tensor, "b p c"]
+    target: Float[Tensor, "b p c"]
+
+
+class StepResult(NamedTuple):
+    """Loss terms of a step and what they were computed from.
+
+    Attributes:
+        total: What is minimised.
+        terms: Unweighted terms.
+        patches: Rendered patches.
+        features: Rendered features.
+    """
+
+    total: Float[Tensor, ""]
+    terms: Mapping[str, Tensor]
+    patches: RenderedPatches
+    features: RenderedFeatures
+
+
+def train_step(
+    model: SceneDino,
+    targets: FeatureTargets,
+    views: MultiView,
+    draws: Draws,
+    weights: LossWeights,
+) -> StepResult:
+    """All losses of one batch.
+
+    Args:
+        model: The network.
+        targets: Frozen ViT, downsampler and artefact field.
+        views: The batch.
+        draws: The step's random choices.
+        weights: Weights of the terms.
+    """
+    encoded = view_zero(model.encode(views.images[:, 0], flip=draws.flip), views)
+    pixels, cells = moved_grid(draws.cells, draws.shift, model.config.patch)
+    uv_map = centre_grid(*views.size, device=views.K.device)
+    colour = PatchDraws(draws.partition, pixels, draws.jitter)
+    patches = render_patches(model.render, encoded, views, colour, uv_map)
+    expanded = model.expansion(patches.latent)
+    features = RenderedFeatures(
+        expanded,
+        targets.downsampler(expanded),
+        targets.artifacts[:, cells.row, cells.column].movedim(0, -1),
+        target_features(targets, views.images[:, draws.partition.loss], cells, draws.shift),
+    )
+    terms = loss_terms(patches, features, weights)
+    return StepResult(total_loss(terms, weights), terms, patches, features)
+
+
+def target_features(
+    targets: FeatureTargets,
+    images: Float[Tensor, "b v 3 h w"],
+    cells: GridCells,
+    shift: tuple[int, int],
+) -> Float[Tensor, "b p c"]:
+    """Features of the frozen ViT at cells of the moved grid."""
+    maps = targets.features(images.flatten(0, 1), shift).unflatten(0, images.shape[:2])
+    sample = torch.arange(len(images), device=images.device)[:, None]
+    return maps.movedim(2, -1)[sample, cells.view, cells.row, cells.column]
+
+
+def loss_terms(
+    patches: RenderedPatches, features: RenderedFeatures, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Unweighted terms of rendered patches and features."""
+    invalid = INVALID_POLICIES[weights.invalid_policy](patches.samples)
+    error = patch_error(patches.colours, patches.target)
+    return {
+        "rgb": best_view_error(error, invalid),
+        "feature": feature_loss(features.pooled, features.artifacts, features.target),
+        "smoothness": distance_smoothness(
+            patches.distance_m, patches.target, weights.published_pairing
+        ),
+        "feature_smoothness": feature_smoothness(features.pixels, patches.target),
+    }
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Float[Tensor, ""]:
+    """Weighted sum of the terms."""
+    return torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
