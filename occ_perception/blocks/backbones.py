@@ -17,6 +17,7 @@ def build_backbone(
     levels: Sequence[int],
     widths: Sequence[int] | None = None,
     depths: Sequence[int] | None = None,
+    output_stride: int | None = None,
 ) -> nn.Module:
     """A randomly initialised timm feature extractor: images `[B, 3, H, W]` to a list of maps.
 
@@ -25,12 +26,16 @@ def build_backbone(
         levels: Indices of the stages whose maps come out, finest first.
         widths: Channels per stage instead of the published ones (convolutional models only).
         depths: Blocks per stage instead of the published ones.
+        output_stride: Largest stride; later stages are dilated instead (ResNets only).
 
     Raises:
         ConfigError: timm knows no such model, or it cannot be built with these widths.
     """
-    options = {"embed_dim": widths, "depth": depths}
-    changed = {key: tuple(value) for key, value in options.items() if value is not None}
+    width, depth = ("channels", "layers") if name.startswith("resnet") else ("embed_dim", "depth")
+    options = {width: widths, depth: depths}
+    changed: dict[str, object] = {k: tuple(v) for k, v in options.items() if v is not None}
+    if output_stride is not None:
+        changed["output_stride"] = output_stride
     if not timm.is_model(name):
         raise ConfigError(f"backbone '{name}' is not a timm model; see timm.list_models()")
     try:
@@ -126,3 +131,14 @@ def resample_positions(
         prefix_tokens: Tokens before the patches; they stay as they are.
     """
     return resample_abs_pos_embed(table, list(new_grid), list(old_grid), prefix_tokens)
+
+
+def first_map(backbone: nn.Module, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c mh mw"]:
+    """Only the finest map of a ResNet of `build_backbone`; later stages are not computed."""
+    last = backbone.feature_info.module_name()[0]
+    x = images
+    for name, module in backbone.items():
+        x = module(x)
+        if name == last:
+            break
+    return x

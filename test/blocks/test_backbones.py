@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from occ_perception.blocks.backbones import build_backbone, feature_channels
+from occ_perception.blocks.backbones import build_backbone, feature_channels, first_map
 from occ_perception.core.errors import ConfigError
 
 NANO = {"widths": (16, 32, 64, 128), "depths": (1, 1, 1, 1)}
@@ -29,4 +29,17 @@ def test_an_unknown_name_is_refused():
 
 def test_widths_that_a_model_does_not_have_are_refused():
     with pytest.raises(ConfigError, match="embed_dim"):
-        build_backbone("resnet18", levels=(1,), widths=(8, 16))
+        build_backbone("mobilenetv3_small_050", levels=(1,), widths=(8, 16))
+
+
+def test_a_resnet_can_be_narrow_and_dilated():
+    backbone = build_backbone("resnet18", (1, 4), **NANO, output_stride=8)
+    fine, coarse = backbone(torch.zeros(1, 3, 64, 96))
+    assert fine.shape == (1, 16, 16, 24)
+    assert coarse.shape == (1, 128, 8, 12)
+
+
+def test_the_first_map_alone_is_the_same():
+    backbone = build_backbone("resnet18", (1, 3), **NANO).eval()
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(first_map(backbone, images), backbone(images)[0])

@@ -1,0 +1,1 @@
+"""Attention of sparse queries: among themselves and into camera images."""

@@ -1,0 +1,1 @@
+"""GaussianFlowOcc: six cameras to semantic Gaussians and voxels."""
