@@ -18,7 +18,7 @@ from occ_perception.ros import messages
 from occ_perception.ros.settings import OutputSettings
 from occ_perception.ros.volume import Volume
 
-_RELIABLE = QoSProfile(depth=1)
+_RELIABLE = QoSProfile(depth=5)  # a recorder that is late for one grid still gets it
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Nobody may miss a report: the player waits for them.
 _REPORTS = QoSProfile(depth=100)

@@ -80,7 +80,9 @@ class Rule:
         if self.kind in (bool, int, float, str):
             if type(value) is self.kind:
                 return value  # type: ignore[return-value]
-        elif isinstance(value, list | tuple) or (value is not None and hasattr(value, "tolist")):
+        elif value is None:  # what rcl makes of an empty list
+            return ()
+        elif isinstance(value, list | tuple) or hasattr(value, "tolist"):
             items = list(value)  # type: ignore[call-overload]
             if self.kind == tuple[str, ...] and all(isinstance(v, str) for v in items):
                 return tuple(v for v in items if v)  # YAML cannot say "no strings" but by [""]

@@ -9,7 +9,8 @@ from occ_perception.ros.node import run
 
 
 def load(settings):
-    return Loaded(CarvingSystem(settings.frames.grid), "cpu", "carving")
+    ego_motion = settings.system.preset == "moving"
+    return Loaded(CarvingSystem(settings.frames.grid, ego_motion=ego_motion), "cpu", "carving")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""A real system without weights: a voxel is a car where both views show pure red.
+"""A real system without weights: a voxel is a vehicle where both views show pure red.
 
 Space carving from two views. It uses exactly what networks get, `PreparedView.camera` and
-`image_transform`, so a mistake in calibration, TF, decoding or axis order moves the car.
+`image_transform`, so a mistake in calibration, TF, decoding or axis order moves the vehicle. Where
+it is told the robot's motion, it calls the vehicle a truck beyond x = 5 m of the world, else a car.
 """
 
 import numpy as np
@@ -17,9 +18,8 @@ RED = (255, 0, 0)
 
 
 class CarvingSystem:
-    needs = Needs(cameras=("left", "right"), stereo=True)
-
-    def __init__(self, grid_frame="velodyne"):
+    def __init__(self, grid_frame="velodyne", *, ego_motion=False):
+        self.needs = Needs(cameras=("left", "right"), stereo=True, ego_motion=ego_motion)
         self.grid = GridSpec((0.0, -6.0, -2.0), (0.25, 0.25, 0.25), (56, 48, 16), grid_frame)
         self.labels = load_label_map("semantickitti")
         self.network = torch.nn.Identity()
@@ -34,7 +34,9 @@ class CarvingSystem:
         seen = [self._look(view) for view in views]
         is_car = seen[0][0] & seen[1][0]
         in_view = seen[0][1] & seen[1][1]
-        labels = torch.where(is_car, self.labels.id_of("car"), self.labels.free_id)
+        T = context.T_world_base
+        vehicle = "car" if T is None or T[0, 3] < 5 else "truck"
+        labels = torch.where(is_car, self.labels.id_of(vehicle), self.labels.free_id)
         return Prediction(
             labels.to(torch.uint8), self.grid, context.stamp_ns, in_view.float(), in_view
         )

@@ -221,6 +221,11 @@ class Live:
         )
         self.publishers["/tf_static"].publish(message)
 
+    def send_odometry(self, x_m, time_ns):
+        T = pose(x_m, 0, 0, np.eye(3))
+        stamped = transform_stamped(ros_types(), time_ns, "odom", "base_link", T)
+        self.publishers["/tf"].publish(TFMessage(transforms=[stamped]))
+
     def send_info(self, role, time_ns, P=None, size=(WIDTH, HEIGHT)):
         info = CameraInfo(width=size[0], height=size[1], distortion_model="plumb_bob")
         set_header(info.header, time_ns, f"{role}_optical")

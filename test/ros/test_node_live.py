@@ -303,11 +303,21 @@ def test_a_manager_in_another_process_drives_the_lifecycle(tmp_path, stamp):
         )
         assert node.change_state(Transition.TRANSITION_CLEANUP)
         assert node.state() == "unconfigured"
+        # Configured anew, as a system that wants to know the robot's motion.
+        assert node.set_parameter("system.preset", "moving").successful
         assert node.change_state(Transition.TRANSITION_CONFIGURE)
         assert node.change_state(Transition.TRANSITION_ACTIVATE)
         node.wait_active()
-        node.send_pair(stamp + SECOND)
-        assert node.wait_report(stamp + SECOND).outcome == "published"
+        node.wait_listening("/tf")
+        node.spin_for(0.3)
+        later = stamp + SECOND
+        for x_m, time_ns in ((0.0, stamp), (8.0, later), (8.2, later + SECOND // 10)):
+            node.send_odometry(x_m, time_ns)
+        node.send_pair(stamp + SECOND // 2)
+        car = voxels_of(node.wait_message(f"/{NAME}/voxels", stamp + SECOND // 2))
+        node.send_pair(later)
+        truck = voxels_of(node.wait_message(f"/{NAME}/voxels", later))
+        assert (set(np.unique(car)), set(np.unique(truck))) == ({0, 1}, {0, 4})
     finally:
         node.close()
     assert node.process.returncode == 0

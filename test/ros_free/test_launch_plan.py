@@ -72,11 +72,28 @@ def test_named_live_topics_are_remapped_with_their_camera_infos():
     assert "left/camera_info:=/calib" in node.arguments
 
 
+def test_live_images_may_be_compressed():
+    for topics in ({}, {"left_image": "/l/image", "right_image": "/r/image/compressed"}):
+        named = LaunchArguments(compressed=True, output="out", **topics)
+        node, recorder = plan("vlscene", named)
+        assert "cameras.compressed:=true" in node.arguments
+        left = topics.get("left_image", "/left/image_rect")
+        assert f"{left}/compressed" in recorder.arguments
+        assert not any("/compressed/compressed" in word for word in recorder.arguments)
+    told_by_name = LaunchArguments(left_image="/l/i/compressed", right_image="/r/i/compressed")
+    (node,) = plan("vlscene", told_by_name)
+    assert "cameras.compressed:=true" in node.arguments
+    assert "left/image_rect:=/l/i" in node.arguments
+
+
 def test_values_reach_the_node_as_yaml_strings():
-    (node,) = plan("vlscene", LaunchArguments(weights="/my w: {x}", device="cuda:0", params="p"))
+    (node,) = plan(
+        "vlscene", LaunchArguments(weights="/my w: {x}", device="cuda:0", params="p", preset="nano")
+    )
     given = dict(word.split(":=", 1) for word in node.arguments if ":=" in word)
     assert yaml.safe_load(given["system.weights"]) == "/my w: {x}"
     assert yaml.safe_load(given["system.device"]) == "cuda:0"
+    assert yaml.safe_load(given["system.preset"]) == "nano"
     assert node.arguments[:3] == ("--ros-args", "--params-file", "p")
 
 

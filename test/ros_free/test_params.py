@@ -40,6 +40,10 @@ def test_lists_arrive_as_tuples():
     assert built.frames.grid_pose_in_base == (0.0, 0.0, 1.73, 0.0, 0.0, 0.0)
 
 
+def test_an_empty_list_in_yaml_reaches_us_as_nothing():
+    assert params.build(NodeSettings, {"output.blocking": None}).output.blocking == ()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
