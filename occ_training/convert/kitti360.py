@@ -33,6 +33,7 @@ from occ_training.convert.files import (
     entry,
     note_gaps,
     numbered,
+    ranges,
     read_table,
     read_text,
 )
@@ -261,10 +262,15 @@ class Kitti360Drive:
         if not poses:
             return
         content.links.append(Link(MAP, ODOM, np.eye(4)))
+        without = []
         for number, stamp_ns in stamps_ns.items():
             frame = number if self.frames is None else self.frames[number]
             if frame in poses:
                 add_pose(content, poses[frame], stamp_ns)
+            else:
+                without.append(number)
+        if without:
+            report.lacks(f"poses of {len(without)} frames ({ranges(without)})")
 
     def _poses_of_base(
         self, calibration: Calibration, options: Options, report: Report

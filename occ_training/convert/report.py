@@ -43,7 +43,9 @@ class Report:
         self.absent.append(what)
 
     def problem(self, sentence: str) -> None:
-        """Note damage; beyond the first ones of a scene they are only counted."""
+        """Note damage, once; beyond the first ones of a scene they are only counted."""
+        if sentence in self.problems:
+            return
         if len(self.problems) < MOST_TOLD:
             self.problems.append(sentence)
         elif len(self.problems) == MOST_TOLD:

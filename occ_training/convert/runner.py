@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -106,7 +105,7 @@ class Inventory:
                 self.entries = json.loads(self.path.read_text("utf-8"))["scenes"]
             except (ValueError, KeyError, TypeError) as error:
                 raise DatasetError(
-                    f"{self.path} is damaged: remove it, and convert again without --resume"
+                    f"{self.path} is damaged: remove it; the scenes are converted anew"
                 ) from error
 
     def is_done(self, scene: Scene, fingerprint: str) -> bool:
@@ -135,7 +134,7 @@ class Inventory:
 
 def fingerprint(scene: Scene, options: Options) -> str:
     """Tells conversions apart that give different bags."""
-    text = json.dumps([VERSION, repr(scene), asdict(options)], sort_keys=True)
+    text = f"{VERSION} {scene!r} {options!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
