@@ -33,7 +33,9 @@ class Flow:
     visible: npt.NDArray[np.bool_]
 
 
-def carried(scene: Scene, points: FloatArray, body: npt.NDArray, t0: float, t1: float) -> FloatArray:
+def carried(
+    scene: Scene, points: FloatArray, body: npt.NDArray, t0: float, t1: float
+) -> FloatArray:
     """World points `[N, 3]` at `t0` moved with their bodies to `t1`."""
     motion = scene.bodies.poses(t1) @ np.linalg.inv(scene.bodies.poses(t0))
     M = motion[body]
@@ -70,7 +72,7 @@ def optical_flow(scene: Scene, source: CameraRender, target: CameraRender) -> Fl
 
 
 def instance_motion(scene: Scene, t0: float, t1: float) -> dict[int, FloatArray]:
-    """Rigid motion `[4, 4]` of every moving instance from `t0` to `t1`, in the base frame of `t0`."""
+    """Rigid motion `[4, 4]` of moving instances from `t0` to `t1`, in the base frame of `t0`."""
     T_base_world = inverse(scene.pose(t0))
     motion = scene.bodies.poses(t1) @ np.linalg.inv(scene.bodies.poses(t0))
     T_world_base = scene.pose(t0)

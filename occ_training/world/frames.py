@@ -86,7 +86,7 @@ def has_voxels(scene: Scene, index: int) -> bool:
     return scene.rig.grid.frame_id == "ego" or index % VOXELS_EVERY == 0
 
 
-def make_frame(scene: Scene, mapper: Mapper, index: int, parts: Parts = Parts()) -> Frame:  # noqa: B008
+def make_frame(scene: Scene, mapper: Mapper, index: int, parts: Parts = Parts()) -> Frame:
     """Compute one frame."""
     t = float(scene.frame_times[index])
     pictures = {
@@ -129,7 +129,7 @@ def _work(config: WorldConfig, index: int, parts: Parts) -> Frame:
 
 def make_frames(
     config: WorldConfig,
-    parts: Parts = Parts(),  # noqa: B008
+    parts: Parts = Parts(),
     indices: Sequence[int] | None = None,
     jobs: int = 1,
 ) -> Iterator[Frame]:

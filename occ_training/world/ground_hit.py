@@ -11,7 +11,7 @@ _TOLERANCE_M = 1e-4
 _MET_M = 5e-3
 _SAFE_STEPS = 12
 # How far from the kerb a ray that approaches the bounding layer can still meet the other layer.
-_BORDER_M = 2.5
+_BORDER_M = 8.0
 
 
 def hit_ground(

@@ -49,8 +49,8 @@ def _asphalt(table: Array, x: Array, y: Array, footprint: Array, grain: Array) -
     slow = value_noise(table, x / 1.7 + 31.0, y / 1.7)
     crack = xp.clip(1.0 - abs(slow) * 45.0, 0.0, 1.0) * fade(0.25, footprint)
     speckle = cell_noise(table, x / 0.025, y / 0.025) * fade(0.06, footprint)
-    level = 1.0 + 0.15 * grain + 0.07 * speckle - 0.14 * patch - 0.35 * crack
-    return 0.31 * level
+    level = 1.0 + 0.24 * grain + 0.10 * speckle - 0.14 * patch - 0.35 * crack
+    return 0.34 * level
 
 
 def _road(ground: Ground, table: Array, x: Array, y: Array, fp: Array, grain: Array) -> Array:

@@ -128,7 +128,9 @@ class Furnisher:
         if self.plan.road_works:
             self._road_works(main)
 
-    def place(self, strip: Strip, s: float, d: float, turn: float = 0.0, instance: int = 0) -> Place:
+    def place(
+        self, strip: Strip, s: float, d: float, turn: float = 0.0, instance: int = 0
+    ) -> Place:
         """A place on the ground beside a strip, heading along it plus `turn`."""
         x, y, heading = strip.line.point(np.float64(s), np.float64(d))
         z, _ = self.ground.height(x, y)
@@ -187,7 +189,7 @@ class Furnisher:
         rng, s = self.rng, a + float(self.rng.uniform(2.0, 6.0))
         while s < b - 2.0:
             d = kerb + side * float(rng.uniform(0.5, 0.8))
-            if rng.random() < 0.8 and self._clear(strip, s, d, 0.4):
+            if rng.random() < 0.55 and self._clear(strip, s, d, 0.4):
                 objects.tree(self.place(strip, s, d), rng)
             s += float(rng.uniform(7.0, 15.0))
         s = a + float(rng.uniform(0.0, 5.0))
@@ -263,7 +265,9 @@ class Furnisher:
         for x in (-1.8, 1.8):
             place.put(Kind.BOX, (x, 0, 1.2), (0.05, 0.5, 1.2), c, Material.METAL, (0.5, 0.5, 0.52))
         place.put(Kind.BOX, (0, 0, 2.45), (1.95, 0.65, 0.06), c, Material.ROOF, (0.35, 0.37, 0.4))
-        place.put(Kind.BOX, (0, 0.48, 1.2), (1.8, 0.03, 1.0), c, Material.SIGN, (0.6, 0.62, 0.6))
+        place.put(
+            Kind.BOX, (0, 0.48, 1.2), (1.8, 0.03, 1.0), c, Material.CONCRETE, (0.6, 0.62, 0.6)
+        )
 
     def _corners(self, main: Strip, cross: Strip, s: float) -> None:
         near = s - cross.half_m - 1.2

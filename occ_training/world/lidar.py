@@ -74,8 +74,8 @@ def sweep_lidar(
     """
     instant = scene.config.instant_lidar if instant is None else instant
     offset, azimuth = _columns(lidar, instant)
-    tiles = tiles_of(_directions(lidar, azimuth), np.ones((len(lidar.elevations_rad),
-                                                           lidar.columns), dtype=np.bool_))  # fmt: skip
+    ray = _directions(lidar, azimuth)
+    tiles = tiles_of(ray, np.ones(ray.shape[:2], dtype=np.bool_))
     T = scene.pose(t + offset) @ lidar.T_base_lidar
     column = tiles.index % lidar.columns
     R = T[column][..., :3, :3]
@@ -205,5 +205,3 @@ def _what(scene: Scene, prims: Primitives, target, world):
         class_id.astype(np.uint8), pick(prims.instance_id).astype(np.uint16),
         pick(prims.body).astype(np.int32), reflectance.clip(0.0, 0.99),
     )  # fmt: skip
-
-

@@ -120,9 +120,7 @@ def shade(
 
 def _solid_rows(ground, prims, looks, s: Samples, rows, pixel_m) -> tuple[Array, Vector3]:
     direction = tuple(c[rows] for c in s.direction)
-    hit = solid_surface(
-        prims, s.target[rows], tuple(c[rows] for c in s.point), direction, pixel_m
-    )
+    hit = solid_surface(prims, s.target[rows], tuple(c[rows] for c in s.point), direction, pixel_m)
     return solid_albedo(hit.points, looks.noise), hit.normal
 
 
@@ -139,7 +137,7 @@ def sunlit(
     prims: Primitives, looks: Looks, point: Vector3, normal: Vector3, wanted: Array
 ) -> Array:
     """Whether the sun reaches points: one shadow ray each; False where not wanted."""
-    xp = namespace(wanted)
+    namespace(wanted)
     lit = wanted.clone() if hasattr(wanted, "clone") else wanted.copy()
     p = tuple((c + _LIFT_OFF_M * n)[wanted] for c, n in zip(point, normal, strict=True))
     if p[0].shape[0] and len(prims):

@@ -17,9 +17,7 @@ Mask = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 
-def camera_mask(
-    grid: GridSpec, T_world_grid: FloatArray, renders: Iterable[CameraRender]
-) -> Mask:
+def camera_mask(grid: GridSpec, T_world_grid: FloatArray, renders: Iterable[CameraRender]) -> Mask:
     """`[X, Y, Z]` voxels that at least one camera sees.
 
     A voxel is seen if one of 8 points inside it projects into an image at whose pixel the view
@@ -29,7 +27,7 @@ def camera_mask(
     seen = np.zeros(grid.count, dtype=np.bool_)
     for render in renders:
         _see(grid, T_world_grid, render, seen)
-        seen[_flat(grid, _grid_points(T_world_grid, surface_points(render)))] = True
+        seen[_flat(grid, grid_points(T_world_grid, surface_points(render)))] = True
     return seen.reshape(grid.shape)
 
 
@@ -41,7 +39,8 @@ def surface_points(render: CameraRender) -> FloatArray:
     return (ray * render.distance_m[v, u, None]) @ T[:3, :3].T + T[:3, 3]
 
 
-def _grid_points(T_world_grid: FloatArray, world: FloatArray) -> FloatArray:
+def grid_points(T_world_grid: FloatArray, world: FloatArray) -> FloatArray:
+    """World points `[N, 3]` in the frame of a grid."""
     T = inverse(T_world_grid)
     return world @ T[:3, :3].T + T[:3, 3]
 
@@ -127,8 +126,8 @@ def entered_by_beams(
     """
     seen = np.zeros(grid.count, dtype=np.bool_) if out is None else out.reshape(-1)
     size = np.asarray(grid.voxel_size_m)
-    start = ((_grid_points(T_world_grid, origin) - grid.origin_m) / size).astype(np.float32)
-    stop = ((_grid_points(T_world_grid, end) - grid.origin_m) / size).astype(np.float32)
+    start = ((grid_points(T_world_grid, origin) - grid.origin_m) / size).astype(np.float32)
+    stop = ((grid_points(T_world_grid, end) - grid.origin_m) / size).astype(np.float32)
     length = np.linalg.norm(stop - start, axis=1)
     order = np.argsort(-length, kind="stable")  # long beams first: those still flying are a prefix
     start, length = start[order], length[order]
@@ -141,12 +140,12 @@ def entered_by_beams(
         i, j, m = ((p[a, :n] + (k + 0.5) * d[a, :n]).astype(np.int32) for a in range(3))
         inside = (i.view(np.uint32) < nx) & (j.view(np.uint32) < ny) & (m.view(np.uint32) < nz)
         seen[((i * ny + j) * nz + m)[inside]] = True
-    seen[_flat(grid, _grid_points(T_world_grid, end))] = True
+    seen[_flat(grid, grid_points(T_world_grid, end))] = True
     return seen.reshape(grid.shape)
 
 
 def scan_mask(grid: GridSpec, T_world_grid: FloatArray, sweep: LidarSweep) -> Mask:
     """Voxels that hold a point of one sweep."""
     hit = np.zeros(grid.count, dtype=np.bool_)
-    hit[_flat(grid, _grid_points(T_world_grid, sweep.world))] = True
+    hit[_flat(grid, grid_points(T_world_grid, sweep.world))] = True
     return hit.reshape(grid.shape)

@@ -13,7 +13,7 @@ from occ_training.world.road import CenterLine, Ground
 Poses = npt.NDArray[np.float64]
 Times = npt.NDArray[np.float64]
 
-_STEP_S = 0.02
+STEP_S = 0.02
 _HALF_WHEELBASE_M = 1.35
 
 
@@ -33,11 +33,11 @@ class SpeedProfile:
 
     def way(self, t: Times) -> npt.NDArray[np.float64]:
         """Way at times; constant speed outside the table."""
-        u = (np.asarray(t, dtype=np.float64) - self.start_s) / _STEP_S
+        u = (np.asarray(t, dtype=np.float64) - self.start_s) / STEP_S
         i = np.clip(np.floor(u).astype(np.int64), 0, len(self.way_m) - 2)
         f = np.clip(u - i, 0.0, 1.0)
         a, b = self.way_m[i], self.way_m[i + 1]
-        va, vb = self.speed_mps[i] * _STEP_S, self.speed_mps[i + 1] * _STEP_S
+        va, vb = self.speed_mps[i] * STEP_S, self.speed_mps[i + 1] * STEP_S
         f2, f3 = f * f, f * f * f
         inside = (
             (2 * f3 - 3 * f2 + 1) * a
@@ -55,7 +55,7 @@ def speed_profile(
 
     The table starts 8 s before t = 0: sensed truth also uses the drive up to the scene.
     """
-    t = np.arange(-8.0, duration_s + 8.0, _STEP_S)
+    t = np.arange(-8.0, duration_s + 8.0, STEP_S)
     phase = rng.uniform(0.0, 2 * math.pi, 2)
     v = cruise_mps * (
         0.92 + 0.05 * np.sin(2 * math.pi * t / 7.3 + phase[0])
@@ -64,7 +64,7 @@ def speed_profile(
     if stop_at_s is not None:
         ramp = np.clip((abs(t - stop_at_s) - 1.0) / 3.0, 0.0, 1.0)
         v = v * ramp * ramp * (3 - 2 * ramp)
-    way = np.concatenate(([0.0], np.cumsum(0.5 * (v[1:] + v[:-1]) * _STEP_S)))
+    way = np.concatenate(([0.0], np.cumsum(0.5 * (v[1:] + v[:-1]) * STEP_S)))
     return SpeedProfile(float(t[0]), way, v)
 
 

@@ -48,7 +48,7 @@ def octaves(
     u: Array,
     v: Array,
     footprint_m: Array,
-    gains: tuple[float, ...] = (0.3, 0.3, 0.3, 0.4, 0.45),
+    gains: tuple[float, ...] = (0.35, 0.45, 0.5, 0.5, 0.5),
 ) -> Array:
     """Noise of five wavelengths from 2.4 m to 3 cm; about -1..1, float32.
 

@@ -187,7 +187,7 @@ def tree(place: Place, rng: np.random.Generator) -> None:
     place.put(Kind.CYLINDER, (0, 0, (bare + crown) / 2), (r, r, (bare + crown) / 2), Class.TRUNK,
               Material.BARK, (0.34, 0.27, 0.20))  # fmt: skip
     base = np.array([0.20, 0.36, 0.12]) * rng.uniform(0.8, 1.25)
-    for _ in range(int(rng.integers(5, 10))):
+    for _ in range(int(rng.integers(4, 10))):
         out = rng.normal(0.0, 0.5, 3).clip(-0.8, 0.8) * crown * np.array([1.0, 1.0, 0.8])
         half = crown * rng.uniform(0.38, 0.66) * rng.uniform(0.85, 1.15, 3)
         color = base * rng.uniform(0.8, 1.25) * np.array([rng.uniform(0.8, 1.25), 1.0, 1.0])

@@ -134,15 +134,29 @@ class Builder:
         """Add one solid; `rpy` turns it about fixed x, y, z of its body."""
         seed = self.rng.uniform(0.0, 200.0, 2)
         self.rows.append(
-            (kind, center, rotation_rpy(*rpy), half, class_id, instance, body, material, color,
-             seed)  # fmt: skip
+            (
+                kind,
+                center,
+                rotation_rpy(*rpy),
+                half,
+                class_id,
+                instance,
+                body,
+                material,
+                color,
+                seed,
+            )
         )
 
     def new_instance(self, class_id: Class, color_name: str, body: int = 0) -> int:
         """Reserve the next instance id and remember what it is."""
         self.instances.append(
-            {"id": len(self.instances) + 1, "class_id": int(class_id), "color": color_name,
-             "body": body}  # fmt: skip
+            {
+                "id": len(self.instances) + 1,
+                "class_id": int(class_id),
+                "color": color_name,
+                "body": body,
+            }
         )
         return len(self.instances)
 

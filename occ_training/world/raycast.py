@@ -158,7 +158,7 @@ def _test(prims: Primitives, kernel, rays: Rays, tile: Array, prim: Array) -> Ar
 
 
 def _rounds(prims: Primitives, kernel, rays: Rays, pairs: Pairs, distance, target) -> None:
-    """Front to back in waves of 1, 1, 2, 4, 8... candidates of every tile, until all are covered."""
+    """Front to back in waves of 1, 1, 2, 4... candidates of every tile, until all are covered."""
     first = np.flatnonzero(np.diff(pairs.tile, prepend=-1))
     rank = np.arange(len(pairs.tile)) - np.repeat(first, np.diff(first, append=len(pairs.tile)))
     wave = np.frexp(rank.astype(np.float64))[1]
@@ -221,4 +221,3 @@ def any_hit(prims: Primitives, holes: Array, rays: Rays, pairs: Pairs, wanted: A
     target = cast(xp.full_like(distance, SKY), "int64")
     nearest_hit(prims, holes, rays, pairs, distance, target)
     return target >= 0
-

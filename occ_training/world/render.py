@@ -169,9 +169,7 @@ def _colours(scene, prims, looks: Looks, camera, tiles, rays, T_world_cam, dista
     uneven &= seen.reshape(uneven.shape)
     v, u = np.nonzero(uneven)
     if len(v):
-        fine = _sub_rays(
-            scene, prims, looks, camera, T_world_cam, (u, v), target_image, lit_image
-        )
+        fine = _sub_rays(scene, prims, looks, camera, T_world_cam, (u, v), target_image, lit_image)
         picture[:, v, u] = fine
     return picture
 

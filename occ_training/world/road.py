@@ -87,7 +87,7 @@ class CenterLine:
     def point(self, s: Array, d: Array) -> tuple[Array, Array, Array]:
         """World x, y and heading at station `s` and lateral offset `d` (left positive)."""
         xp = namespace(s)
-        x1, y1, c1, s1, x2, y2, c2, s2 = self._corners
+        x1, y1, c1, s1, _x2, _y2, _c2, _s2 = self._corners
         u = s - self.straight_m
         on_arc = xp.clip(u, 0.0, self.arc_m)
         heading = self.heading + self.curvature * on_arc

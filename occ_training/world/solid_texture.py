@@ -50,7 +50,7 @@ def solid_albedo(points: SurfacePoints, table: Array) -> Array:
     """Albedo `[3, N]` float32."""
     xp = namespace(points.u)
     grain = octaves(table, points.u + points.seed, points.v - points.seed, points.footprint)
-    out = points.color * (1.0 + 0.14 * grain)
+    out = points.color * (1.0 + 0.22 * grain)
     for material, recipe in _RECIPES.items():
         rows = points.material == int(material)
         if bool(xp.any(rows)):
@@ -76,7 +76,7 @@ def _facade(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array
     upright = cast(q.axis < 2, "float32")
     height = q.p[2] + q.half[2] - 2.0
     dirt = 0.22 * xp.clip(1.0 - cast(height, "float32") / 2.0, 0.0, 1.0)
-    stain = 0.10 * value_noise(table, q.u / 1.9 + q.seed, height / 4.3)
+    stain = 0.15 * value_noise(table, q.u / 1.9 + q.seed, height / 4.3)
     plaster = cell_noise(table, q.seed, q.seed) > 0
     brick = xp.where(plaster, 0.35, 1.0) * _bricks(q, table)
     color = color * (1.0 + upright * (brick + stain - dirt))
@@ -89,7 +89,8 @@ def _facade(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array
     frame = band(du, -0.78, 0.78, fp) * band(dv, 0.0, 1.66, fp) * room
     glass = band(du, -0.70, 0.70, fp) * band(dv, 0.08, 1.58, fp) * room
     cross = xp.maximum(band(du, -0.03, 0.03, fp), band(dv, 1.05, 1.11, fp))
-    tone = 0.55 + 0.35 * cell_noise(table, u + q.seed, v) + 0.25 * grain
+    drape = value_noise(table, q.u / 0.16 + q.seed, height / 0.55)
+    tone = 0.75 + 0.35 * cell_noise(table, u + q.seed, v) + 0.4 * grain + 0.3 * drape
     sheen = 0.10 * xp.clip(cast(dv, "float32"), 0.0, 1.5)
     color = mix(color, (0.74, 0.72, 0.68), frame)
     pane = xp.stack([c * tone + sheen for c in (0.20, 0.23, 0.28)])
@@ -118,7 +119,7 @@ def _leaves(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array
 
 def _bark(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
     groove = value_noise(table, q.u / 0.03 + q.seed, q.v / 0.2) * fade(0.06, q.footprint)
-    return color * (1.0 + 0.3 * groove + 0.2 * grain)
+    return color * (1.0 + 0.3 * groove + 0.35 * grain)
 
 
 def _sign(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
@@ -131,7 +132,7 @@ def _sign(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
     letter = cell_noise(table, q.u / 0.045 + q.seed, q.v / 0.06) > 0.1
     color = mix(color, (0.86, 0.86, 0.84), front * rim)
     color = mix(color, (0.90, 0.90, 0.88), front * text * cast(letter, "float32") * fade(0.1, fp))
-    return mix(color, (0.45, 0.46, 0.47), 1.0 - front)
+    return color + (1.0 - front) * ((0.46 + 0.08 * grain) - color)
 
 
 def _car_body(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
@@ -193,7 +194,7 @@ def _tyre(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
 
 def _cloth(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
     fold = value_noise(table, q.u / 0.07 + q.seed, q.v / 0.16) * fade(0.14, q.footprint)
-    return color * (1.0 + 0.25 * fold)
+    return color * (1.0 + 0.3 * fold)
 
 
 def _stripes(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:

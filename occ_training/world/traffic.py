@@ -9,7 +9,7 @@ import numpy as np
 from occ_training.world import objects
 from occ_training.world.classes import Class
 from occ_training.world.layout import EGO_START_M, Plan
-from occ_training.world.motion import Bodies, Drive, Limb, SpeedProfile
+from occ_training.world.motion import STEP_S, Bodies, Drive, Limb, SpeedProfile
 from occ_training.world.objects import PAINTS, Place, pick
 from occ_training.world.primitives import Builder
 from occ_training.world.road import Strip
@@ -17,7 +17,7 @@ from occ_training.world.road import Strip
 
 def steady(speed_mps: float) -> SpeedProfile:
     """Constant speed; way 0 at t = 0."""
-    return SpeedProfile(0.0, np.array([0.0, speed_mps * 0.02]), np.full(2, speed_mps))
+    return SpeedProfile(0.0, np.array([0.0, speed_mps * STEP_S]), np.full(2, speed_mps))
 
 
 class Traffic:
@@ -61,19 +61,20 @@ class Traffic:
                             self.ego.profile))  # fmt: skip
 
     def _overtaking(self, at_s: float) -> None:
-        ego_at = self.ego.start_m + float(self.ego.profile.way(np.float64(at_s)))
-        ahead = float(self.ego.profile.way(np.float64(at_s + 1)))
-        speed = ahead - float(self.ego.profile.way(np.float64(at_s))) + 4.0
-        start = ego_at - speed * at_s
-        self._vehicle(Drive(self.main.line, start, self.ego.offset_m, 1, steady(speed),
+        """A car that is 4 m/s faster than the ego car, beside it at a time."""
+        ego, gain = self.ego.profile, 4.0
+        times = ego.start_s + STEP_S * np.arange(len(ego.way_m))
+        profile = SpeedProfile(ego.start_s, ego.way_m + gain * (times - at_s), ego.speed_mps + gain)
+        self._vehicle(Drive(self.main.line, self.ego.start_m, self.ego.offset_m, 1, profile,
                             overtake=(at_s, self.main.lane_m)))  # fmt: skip
 
     def _oncoming(self, start: float) -> None:
         lane = int(self.rng.integers(self.main.lanes // 2))
         d = (lane + 0.5) * self.main.lane_m + float(self.rng.normal(0, 0.1))
         class_id = Class(
-            self.rng.choice([Class.CAR, Class.TRUCK, Class.BUS, Class.TRAILER],
-                            p=[0.78, 0.12, 0.07, 0.03])  # fmt: skip
+            self.rng.choice(
+                [Class.CAR, Class.TRUCK, Class.BUS, Class.TRAILER], p=[0.78, 0.12, 0.07, 0.03]
+            )
         )
         self._vehicle(Drive(self.main.line, start, d, -1, steady(8.0)), class_id)
 
@@ -99,7 +100,7 @@ class Traffic:
         drive = Drive(self.main.line, start, self.main.half_m - 0.45, -1, steady(speed),
                       wheelbase_m=0.5)  # fmt: skip
         body = self.bodies.add(drive)
-        name, paint = pick(rng, PAINTS)
+        _name, paint = pick(rng, PAINTS)
         cloth_name, cloth = pick(rng, objects.CLOTHES)
         instance = self.builder.new_instance(class_id, cloth_name, body)
         place = Place(self.builder, body=body, instance=instance)

@@ -108,7 +108,8 @@ def _fill_ground(volume: _Volume, ground: Ground, T: FloatArray) -> None:
     top = (z + (ground.long_wave(wx, wy) + over - wz) / R[2, 2]).astype(np.float32)
     class_id = ground.class_of(ground.laterals(wx, wy)).astype(np.uint8)
     layers = volume.window(
-        np.array([-np.inf, -np.inf, top.min() - GROUND_DEPTH_M]), np.array([np.inf, np.inf, top.max()])
+        np.array([-np.inf, -np.inf, top.min() - GROUND_DEPTH_M]),
+        np.array([np.inf, np.inf, top.max()]),
     )[2]
     heights = volume.axes[2][layers]
     solid = (heights <= top[..., None]) & (heights > top[..., None] - GROUND_DEPTH_M)

@@ -1,0 +1,113 @@
+"""What a prediction without sight scores: floors that a trained model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from occ_training.world.classes import COUNT, GROUND, IGNORED, Class
+from occ_training.world.frames import Frame
+from occ_training.world.masks import grid_points
+from occ_training.world.rigs import Rig
+from occ_training.world.scene import Scene
+from occ_training.world.teachers import pseudo_depth
+
+Labels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Score of one floor over a set.
+
+    Attributes:
+        name: What was predicted.
+        iou: Occupied against free, over known voxels; NaN where nothing is known.
+        miou: Mean over the classes that occur in the truth.
+    """
+
+    name: str
+    iou: float
+    miou: float
+
+
+def score(name: str, predictions: Iterable[Labels], truths: Iterable[Labels]) -> Floor:
+    """IoU and mIoU over voxels whose truth is known; internal ids, counts summed over the set."""
+    confusion = np.zeros((COUNT, COUNT))
+    for prediction, truth in zip(predictions, truths, strict=True):
+        known = truth != IGNORED
+        pair = truth[known].astype(np.int64) * COUNT + prediction[known]
+        confusion += np.bincount(pair, minlength=COUNT**2).reshape(COUNT, COUNT)
+    solid = confusion[1:, 1:].sum()
+    union = confusion.sum() - confusion[0, 0]
+    both = np.diag(confusion)[1:]
+    either = confusion[1:].sum(1) + confusion[:, 1:].sum(0) - both
+    occurs = confusion[1:].sum(1) > 0
+    iou = solid / union if union else float("nan")
+    miou = (both[occurs] / either[occurs]).mean() if occurs.any() else float("nan")
+    return Floor(name, float(iou), float(miou))
+
+
+def mean_map(truths: Sequence[Labels]) -> Labels:
+    """Most frequent known label of every voxel over a training set."""
+    counts = np.zeros((COUNT, truths[0].size), dtype=np.uint16)
+    columns = np.arange(truths[0].size)
+    for truth in truths:
+        flat = truth.ravel()
+        known = flat != IGNORED
+        counts[flat[known], columns[known]] += 1
+    return counts.argmax(0).astype(np.uint8).reshape(truths[0].shape)
+
+
+def flat_ground(rig: Rig, truths: Sequence[Labels]) -> Labels:
+    """A plane under the car, its class the most frequent ground of each distance in training."""
+    grid = rig.grid
+    layer = int((-rig.T_base_grid[2, 3] - grid.origin_m[2]) / grid.voxel_size_m[2])
+    x, y = np.meshgrid(*(grid.axis_centers(a) for a in (0, 1)), indexing="ij")
+    ring = (np.hypot(x, y) / 2.0).astype(np.int64)
+    counts = np.zeros((ring.max() + 1, COUNT))
+    for truth in truths:
+        slab = truth[:, :, layer]
+        ground = np.isin(slab, GROUND)
+        np.add.at(counts, (ring[ground], slab[ground]), 1)
+    out = np.zeros(grid.shape, dtype=np.uint8)
+    counts[:, Class.ROAD] += 1e-3
+    out[:, :, layer] = counts.argmax(1)[ring]
+    return out
+
+
+def unprojected_depth(scene: Scene, frame: Frame) -> Labels:
+    """The depth stand-in carried into the grid, each pixel with its true class."""
+    grid = scene.rig.grid
+    out = np.zeros(grid.shape, dtype=np.uint8)
+    for picture in frame.pictures.values():
+        depth = pseudo_depth(scene, picture)
+        v, u = np.nonzero((depth > 0) & picture.surface)
+        ray, _ = picture.camera.lens.rays(np.stack((u, v), -1).astype(np.float64))
+        local = ray * (depth[v, u] / ray[:, 2])[:, None]
+        T = picture.T_world_cam
+        points = grid_points(frame.voxels.T_world_grid, local @ T[:3, :3].T + T[:3, 3])
+        index, inside = grid.index_of(points)
+        out[tuple(index[inside].T)] = picture.class_id[v, u][inside]
+    return out
+
+
+def floors(scene: Scene, frames: Sequence[Frame], training: Sequence[Labels]) -> tuple[Floor, ...]:
+    """The four voxel floors of a scene's frames against sensed truth.
+
+    Args:
+        scene: The scene of `frames`.
+        frames: Frames with voxels.
+        training: Sensed labels of training scenes with the same grid.
+    """
+    truths = [f.voxels.sensed.labels for f in frames]
+    empty = np.zeros_like(truths[0])
+    answers = {
+        "all free": [empty] * len(frames),
+        "mean map of the training set": [mean_map(training)] * len(frames),
+        "flat ground": [flat_ground(scene.rig, training)] * len(frames),
+        "depth stand-in unprojected": [unprojected_depth(scene, f) for f in frames],
+    }
+    return tuple(score(name, guesses, truths) for name, guesses in answers.items())
