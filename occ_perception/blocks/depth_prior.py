@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +12,7 @@ from torch.nn import functional as F
 
 from occ_perception.blocks.backbones import VisionTransformer
 from occ_perception.blocks.necks.dpt import DptNeck
-from occ_perception.core.key_rules import KeyRules
+from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 14
@@ -138,7 +135,7 @@ _RULES = KeyRules(
 )
 
 
-class DepthPriorCheckpoint:
+class DepthPriorCheckpoint(RuledCheckpoint):
     """Map of `depth_anything_v2_metric_vkitti_vitl.pth`.
 
     Args:
@@ -149,36 +146,17 @@ class DepthPriorCheckpoint:
     labels = "depth"
     licence = "CC BY-NC 4.0 (weights of the large model), Apache-2.0 (code)"
 
+    rules = _RULES
+
     def __init__(self, config: DepthPriorConfig | None = None) -> None:
-        self._config = config or DepthPriorConfig()
+        super().__init__(config or DepthPriorConfig())
 
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the network, as plain values."""
-        return dataclasses.asdict(self._config)
-
-    def grid(self) -> Mapping[str, Any]:
-        """Depth has no voxel grid."""
-        return {}
-
-    def drop_reason(self, key: str) -> str | None:
-        """Why an official entry is left out on purpose, or None when it is kept."""
-        return _RULES.drop_reason(key)
-
-    def rename(self, key: str) -> str | None:
-        """Our name of an official entry, or None when it is not known."""
-        return _RULES.rename(key)
+    def network(self) -> nn.Module:
+        """The teacher."""
+        return DepthPrior(self._config)
 
     def relayout(self, key: str, tensor: Tensor) -> Tensor:
         """Official tensors are ours, but for the positions of another image size."""
         if key == "pretrained.pos_embed":
             return scaled_positions(tensor, self._config.table_grid, self._config.grid)
         return tensor
-
-    def check(self, official: Mapping[str, Tensor]) -> None:
-        """The file stores no constants."""
-
-    def wanted(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of our network."""
-        with torch.device("meta"):
-            state = DepthPrior(self._config).state_dict()
-        return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -36,7 +37,7 @@ class MeiCamera:
     centre: tuple[float, float]
 
     @classmethod
-    def from_calibration(cls, calibration: Mapping[str, object]) -> MeiCamera:
+    def from_calibration(cls, calibration: Mapping[str, Any]) -> MeiCamera:
         """Read a KITTI-360 `image_0x.yaml` that was parsed into nested mappings.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -143,7 +144,7 @@ def crop_centres(
     near = distance_m[distance_m < _DEEPEST_M]
     limits = near.quantile(near.new_tensor(_DEPTH_QUANTILES))
     chosen = []
-    for low, high in zip(limits[:-1], limits[1:], strict=True):
+    for low, high in itertools.pairwise(limits):
         inside = ((distance_m > low) & (distance_m < high)).nonzero()[:, 0]
         if len(inside):
             chosen.append(inside[torch.randint(len(inside), (1,), generator=generator)])

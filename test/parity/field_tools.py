@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from occ_perception.core.key_rules import KeyRules
+from occ_perception.core.checkpoint_rules import KeyRules
 from parity.cases import Array, Case, Reference, Weights
 from parity.compare import Rule
 

@@ -7,6 +7,7 @@ what is sampled at points is already the narrow hidden map.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,6 +119,24 @@ class PixelField(nn.Module):
         for layer in (self.lin_in, self.lin_out):
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    def encode(
+        self,
+        trunk: Callable[[Tensor], Tensor],
+        output: nn.Conv2d,
+        image: Float[Tensor, "b 3 h w"],
+        flip: bool = False,
+    ) -> Float[Tensor, "b hidden _ _"]:
+        """Hidden map of an image.
+
+        Args:
+            trunk: The image network without its last convolution.
+            output: That convolution; it makes the image features (`channels`).
+            image: The input view.
+            flip: Let the network see the mirrored image (augmentation); the map is mirrored back.
+        """
+        hidden = self.hidden_map(trunk(image.flip(-1) if flip else image), output)
+        return hidden.flip(-1) if flip else hidden
 
     def hidden_map(
         self, features: Float[Tensor, "b d h w"], convolution: nn.Conv2d

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from occ_perception.blocks.backbones import resample_positions
-from occ_perception.core.key_rules import KeyRules
+from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.targets import FeatureTargets
@@ -67,7 +64,7 @@ TARGET_RULES = KeyRules(
 )
 
 
-class SceneDinoCheckpoint:
+class SceneDinoCheckpoint(RuledCheckpoint):
     """Map of the published `checkpoint.pt` to the network that predicts.
 
     Args:
@@ -84,26 +81,18 @@ class SceneDinoCheckpoint:
     def __init__(
         self, config: SceneDinoConfig | None = None, trained_size: tuple[int, int] = (192, 640)
     ) -> None:
-        self._config = config or SceneDinoConfig()
+        super().__init__(config or SceneDinoConfig())
         self._trained = dataclasses.replace(self._config, input_size=trained_size)
 
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the network, as plain values."""
-        return dataclasses.asdict(self._config)
-
-    def grid(self) -> Mapping[str, Any]:
-        """No grid of its own: the field can be asked anywhere."""
-        return {}
+    def network(self) -> nn.Module:
+        """The network that predicts."""
+        return SceneDino(self._config)
 
     def drop_reason(self, key: str) -> str | None:
         """Why an official entry is left out on purpose, or None when it is kept."""
         if not self._config.classes and ".downstream_head." in key:
             return "semantic head that this configuration does not have"
-        return self.rules.drop_reason(key)
-
-    def rename(self, key: str) -> str | None:
-        """Our name of an official entry, or None when it is not known."""
-        return self.rules.rename(key)
+        return super().drop_reason(key)
 
     def relayout(self, key: str, tensor: Tensor) -> Tensor:
         """Pointwise convolutions of the heads become linear layers; positions are resampled."""
@@ -113,19 +102,6 @@ class SceneDinoCheckpoint:
             return tensor[..., 0, 0]
         return tensor
 
-    def check(self, official: Mapping[str, Tensor]) -> None:
-        """Shapes tell everything that could differ."""
-
-    def network(self) -> nn.Module:
-        """The module that the checkpoint fills."""
-        return SceneDino(self._config)
-
-    def wanted(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of our network."""
-        with torch.device("meta"):
-            state = self.network().state_dict()
-        return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
 
 class TargetCheckpoint(SceneDinoCheckpoint):
     """Map of the same file to what stage 1 compares with: target ViT, downsampler, artefacts."""
@@ -133,5 +109,5 @@ class TargetCheckpoint(SceneDinoCheckpoint):
     rules = TARGET_RULES
 
     def network(self) -> nn.Module:
-        """The module that the checkpoint fills."""
+        """What stage 1 needs besides."""
         return FeatureTargets(self._config)

@@ -128,15 +128,12 @@ class SceneDino(nn.Module):
     def encode(
         self, image: Float[Tensor, "b 3 h w"], flip: bool = False
     ) -> Float[Tensor, "b c h2 w2"]:
-        """Hidden map of an image -1..1.
+        """Hidden map of images -1..1; `flip` mirrors what the networks see (augmentation)."""
 
-        Args:
-            image: The input view.
-            flip: Let the networks see the mirrored image (augmentation); the map is mirrored back.
-        """
-        trunk = self.decoder.trunk(self.encoder(image.flip(-1) if flip else image))
-        hidden = self.field.hidden_map(trunk, self.decoder.output)
-        return hidden.flip(-1) if flip else hidden
+        def trunk(x: Tensor) -> Tensor:
+            return self.decoder.trunk(self.encoder(x))
+
+        return self.field.encode(trunk, self.decoder.output, image, flip)
 
     def render(
         self,

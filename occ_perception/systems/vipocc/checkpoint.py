@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 from occ_perception.core.errors import WeightsError
-from occ_perception.core.key_rules import KeyRules
 from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import ViPOcc
 
@@ -45,7 +43,7 @@ RULES = KeyRules(
 )
 
 
-class ViPOccCheckpoint:
+class ViPOccCheckpoint(RuledCheckpoint):
     """Checkpoint map of one configuration; `ViPOccConfig.bts()` reads BTS files.
 
     Args:
@@ -56,16 +54,14 @@ class ViPOccCheckpoint:
     labels = "occupancy"
     licence = "ViPOcc: MIT; BTS: BSD-2-Clause; trained on KITTI-360 (CC BY-NC-SA 3.0)"
 
+    rules = RULES
+
     def __init__(self, config: ViPOccConfig | None = None) -> None:
-        self._config = config or ViPOccConfig()
+        super().__init__(config or ViPOccConfig())
 
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the network, as plain values."""
-        return dataclasses.asdict(self._config)
-
-    def grid(self) -> Mapping[str, Any]:
-        """No grid of its own: the field can be asked anywhere."""
-        return {}
+    def network(self) -> nn.Module:
+        """Both networks, or BTS's one."""
+        return ViPOcc(self._config)
 
     def drop_reason(self, key: str) -> str | None:
         """Why an official entry is left out on purpose, or None when it is kept."""
@@ -73,15 +69,7 @@ class ViPOccCheckpoint:
             return "depth branch that this configuration does not have"
         if not self._config.learn_empty and key == "renderer.net.empty_feature":
             return "feature of unseen points that this configuration does not use"
-        return RULES.drop_reason(key)
-
-    def rename(self, key: str) -> str | None:
-        """Our name of an official entry, or None when it is not known."""
-        return RULES.rename(key)
-
-    def relayout(self, key: str, tensor: Tensor) -> Tensor:
-        """Official tensors are laid out as ours."""
-        return tensor
+        return super().drop_reason(key)
 
     def check(self, official: Mapping[str, Tensor]) -> None:
         """Refuse a checkpoint whose positional code has other frequencies.
@@ -97,13 +85,3 @@ class ViPOccCheckpoint:
                 f"the checkpoint codes positions with frequencies {stored.flatten().tolist()}, "
                 f"this network with {ours.tolist()}"
             )
-
-    def wanted(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of our network."""
-        with torch.device("meta"):
-            state = ViPOcc(self._config).state_dict()
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in state.items()
-            if not name.endswith("num_batches_tracked")
-        }

@@ -78,15 +78,8 @@ class DensityNet(nn.Module):
     def encode(
         self, image: Float[Tensor, "b 3 h w"], flip: bool = False
     ) -> Float[Tensor, "b c h w"]:
-        """Hidden map of an image -1..1.
-
-        Args:
-            image: The input view.
-            flip: Let the networks see the mirrored image (augmentation); the map is mirrored back.
-        """
-        trunk = self.features.trunk(image.flip(-1) if flip else image)
-        hidden = self.field.hidden_map(trunk, self.features.decoder.output)
-        return hidden.flip(-1) if flip else hidden
+        """Hidden map of images -1..1; `flip` mirrors what the networks see (augmentation)."""
+        return self.field.encode(self.features.trunk, self.features.decoder.output, image, flip)
 
     def visible_density(
         self, hidden: Float[Tensor, "1 c h w"], visible: VisiblePoints
