@@ -120,6 +120,15 @@ class BagScene:
         """All transforms of the drive."""
         return self._transforms
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker gets; message types hold generated code, which cannot be sent."""
+        return {key: value for key, value in self.__dict__.items() if key != "_types"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin in a worker."""
+        self.__dict__.update(state)
+        self._types = MessageTypes()
+
     def __len__(self) -> int:
         return len(self.anchors)
 
