@@ -1,1 +1,1 @@
-"""Text to vectors; needed by teachers and by open vocabularies, never by a closed-class network."""
+"""Words and their vectors."""

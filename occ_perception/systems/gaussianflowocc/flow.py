@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ class FlowModule(nn.Module):
         widths = [2 * channels, *[hidden] * 4]
         layers = [
             layer
-            for i, o in zip(widths, widths[1:], strict=False)
+            for i, o in itertools.pairwise(widths)
             for layer in (nn.Linear(i, o), nn.LeakyReLU())
         ]
         self.ffn = nn.Sequential(*layers, nn.Linear(hidden, 3))

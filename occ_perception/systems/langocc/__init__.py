@@ -1,0 +1,1 @@
+"""LangOcc: six cameras to voxels that answer to words."""

@@ -1,0 +1,12 @@
+"""LangOcc against the official code's stored layers, losses, metrics and renderings."""
+
+from parity import langocc_data_cases
+from parity.cases import Case
+from parity.compare import run_case
+
+SYSTEM = "langocc"
+CASES = {**langocc_data_cases.CASES}
+
+
+def test_layers(case: Case) -> None:
+    run_case(case, CASES, {})
