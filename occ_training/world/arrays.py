@@ -59,11 +59,9 @@ def to_numpy(array: Array) -> np.ndarray:
     return array.cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
 
 
-def full_like(array: Array, value: float, dtype: str | None = None) -> Array:
-    """An array of one value in the shape of another."""
-    xp = namespace(array)
-    out = xp.full_like(array, value)
-    return out if dtype is None else cast(out, dtype)
+def on_device(array: Array) -> dict[str, Any]:
+    """Arguments that make a new array live where another does."""
+    return {"device": array.device} if isinstance(array, torch.Tensor) else {}
 
 
 def dot(a: Vector3, b: Vector3) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from occ_training.world.arrays import Array, cast, namespace
+from occ_training.world.arrays import Array, cast, namespace, on_device
 from occ_training.world.classes import Class
 from occ_training.world.noise import band, cell_noise, fade, mix, octaves, stripe, value_noise
 from occ_training.world.road import Ground, Strip
@@ -25,17 +25,13 @@ def ground_albedo(
         footprint: Pixel size on the ground, metres, float32 `[N]`.
     """
     xp = namespace(x)
-    out = xp.zeros((3, *x.shape), dtype=xp.float32, **_on(x))
+    out = xp.zeros((3, *x.shape), dtype=xp.float32, **on_device(x))
     grain = octaves(table, x, y, footprint)
     for one, recipe in _RECIPES.items():
         rows = class_id == int(one)
         if bool(xp.any(rows)):
             out[:, rows] = recipe(ground, table, x[rows], y[rows], footprint[rows], grain[rows])
     return out
-
-
-def _on(x: Array) -> dict[str, object]:
-    return {} if namespace(x).__name__ == "numpy" else {"device": x.device}
 
 
 def _tint(grey: Array, color: tuple[float, float, float]) -> Array:

@@ -13,10 +13,10 @@ from occ_training.world.config import stream
 from occ_training.world.ground_texture import ground_albedo
 from occ_training.world.primitives import Primitives
 from occ_training.world.raycast import Rays, find_pairs, nearest_hit
-from occ_training.world.render import cast_rays
 from occ_training.world.rigs import Lidar
 from occ_training.world.scene import Scene
 from occ_training.world.tiling import Tiles, tiles_of
+from occ_training.world.view import cast_rays
 
 FloatArray = npt.NDArray[np.float64]
 _SLACK_M = 2.0  # how far a moving thing and the car can come during a turn
@@ -83,8 +83,8 @@ def sweep_lidar(
     origin = T[column][..., :3, 3]
     rays = Rays(_split(origin), _split(world))
     prims, rows = _near(scene, t, T[len(T) // 2, :3, 3], lidar.range_m[1], instant)
-    distance, target = cast_rays(scene, prims.take(rows == 0) if not instant else prims,
-                                 scene.looks.holes, rays)  # fmt: skip
+    still = prims if instant else prims.take(rows == 0)
+    distance, target = cast_rays(scene.ground, still, scene.looks.holes, rays)
     if not instant:
         static = np.flatnonzero(rows == 0)
         solid = target >= 0

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from occ_training.world.arrays import Array, Backend, Vector3, along, cast, dot, namespace
+from occ_training.world.arrays import (
+    Array,
+    Backend,
+    Vector3,
+    along,
+    cast,
+    dot,
+    namespace,
+    on_device,
+)
 from occ_training.world.classes import VEHICLES
 from occ_training.world.ground_texture import ground_albedo
 from occ_training.world.noise import value_noise
@@ -92,8 +101,9 @@ def shade(
         known: `[N]` int64, 1 lit, 0 in the shade, -1 to be found out by a shadow ray.
     """
     xp = namespace(s.distance)
-    color = sky(looks, s.direction)
-    solid, flat = s.target >= 0, s.target < SKY
+    solid, flat, above = s.target >= 0, s.target < SKY, s.target == SKY
+    color = xp.empty((3, *s.distance.shape), dtype=xp.float32, **on_device(s.distance))
+    color[:, above] = sky(looks, tuple(c[above] for c in s.direction))
     normal = tuple(xp.zeros_like(s.distance) for _ in range(3))
     pixel_m = cast(xp.where(solid | flat, s.distance, 1.0) * s.pixel_angle, "float32")
     for rows, work in ((solid, _solid_rows), (flat, _ground_rows)):

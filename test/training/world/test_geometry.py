@@ -13,11 +13,12 @@ from occ_training.world.config import WorldConfig
 from occ_training.world.ground_hit import hit_ground
 from occ_training.world.lenses import Pinhole
 from occ_training.world.raycast import SKY, Rays
-from occ_training.world.render import cast_rays, render_camera
+from occ_training.world.render import render_camera
 from occ_training.world.rigs import build_rig, kitti360_pose_in_base
 from occ_training.world.road import CenterLine
 from occ_training.world.scene import build_scene
 from occ_training.world.tiling import lens_tiles
+from occ_training.world.view import cast_rays
 
 
 @pytest.mark.parametrize("name", ["image_02", "image_03"])
@@ -149,7 +150,7 @@ def test_tiles_and_waves_find_what_testing_everything_finds(kitti):
         tuple(T[None, i, 3:4] for i in range(3)),
         tuple(np.ascontiguousarray(world[..., i]) for i in range(3)),
     )
-    distance, target = cast_rays(kitti, prims, kitti.looks.holes, rays)
+    distance, target = cast_rays(kitti.ground, prims, kitti.looks.holes, rays)
     count = rays.tiles
     everything = raycast.Pairs(
         np.repeat(np.arange(count), len(prims)),

@@ -12,10 +12,11 @@ from occ_training.world.frames import Parts, make_frame
 from occ_training.world.lidar import sweep_lidar
 from occ_training.world.masks import camera_mask, entered_by_beams, grid_points, surface_points
 from occ_training.world.raycast import Rays
-from occ_training.world.render import cast_rays, render_camera
+from occ_training.world.render import render_camera
 from occ_training.world.rigs import OCC3D_GRID, SEMANTICKITTI_GRID
 from occ_training.world.scene import MARKED_CUBE_M, build_scene
 from occ_training.world.sensed import Mapper, Mapping
+from occ_training.world.view import cast_rays
 from occ_training.world.voxels import exact_truth, vote
 
 
@@ -175,7 +176,7 @@ def oracle(scene, grid, T_world_grid, pictures, index):
             tuple(T[None, i, 3:4] for i in range(3)),
             tuple(np.ascontiguousarray(d[..., i]) for i in range(3)),
         )
-        distance, _ = cast_rays(scene, prims, scene.looks.holes, rays)
+        distance, _ = cast_rays(scene.ground, prims, scene.looks.holes, rays)
         centre = np.linalg.norm(world.mean(1) - T[:3, 3], axis=-1)[:, None]
         reached |= (inside & (centre <= distance + slack)).any(1)
     return reached
