@@ -18,6 +18,7 @@ from tf2_msgs.msg import TFMessage
 from occ_perception.ros import tf_rig
 from occ_perception.ros.messages import stamp_ns
 from occ_perception.ros.settings import CameraSettings
+from occ_perception.ros.wall_timer import wall_timer
 from occ_perception.sync.synchronizer import Outcome, Synchronizer
 from occ_perception.sync.transforms_buffer import TransformBuffer
 
@@ -81,7 +82,7 @@ class Inputs:
         self.arrivals: dict[str, Arrivals] = {}
         self._subscriptions = [s for role in roles for s in self._subscribe_camera(role, settings)]
         self._subscriptions += self._subscribe_transforms()
-        self._timer = node.create_timer(_POLL_PERIOD_S, lambda: on_outcome(self._sync.poll()))
+        self._timer = wall_timer(node, _POLL_PERIOD_S, lambda: on_outcome(self._sync.poll()))
 
     def stop(self) -> Outcome[Any]:
         """Unsubscribe; return what was still waiting as drops."""

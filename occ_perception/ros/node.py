@@ -26,6 +26,7 @@ from occ_perception.ros.outputs import plan_views
 from occ_perception.ros.params import Parameters
 from occ_perception.ros.pipeline import Pipeline
 from occ_perception.ros.settings import FrameSettings, NodeSettings
+from occ_perception.ros.wall_timer import wall_timer
 from occ_perception.runtime.warmup import warm_up
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -75,7 +76,7 @@ class OccupancyNode(LifecycleNode):
         self._static_frames: Any = None
         self._state = "unconfigured"
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self.create_timer(1.0, self._publish_diagnostics)
+        wall_timer(self, 1.0, self._publish_diagnostics)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.get_logger().info(compat.describe())
 

@@ -46,6 +46,7 @@ class Pipeline:
         self._outputs = Outputs(node)
         self._engine: Engine[Raw] | None = None
         self._grey: set[str] = set()
+        self._noted: set[str] = set()
 
     @property
     def is_busy(self) -> bool:
@@ -139,6 +140,9 @@ class Pipeline:
             self._outputs.publish(volume, plan)
         timer.seconds["total"] = job.raw.waited_s + time.perf_counter() - job.created_s
         self.accounting.published(job.stamp_ns, timer.seconds)
+        for note in set(system.notes()) - self._noted:
+            self._noted.add(note)
+            self._node.get_logger().info(note)
 
     def _crash(self, error: BaseException) -> None:
         self.crashes += 1

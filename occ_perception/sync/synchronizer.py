@@ -143,9 +143,10 @@ class Synchronizer(Generic[T]):
             raise SyncError(f"unknown source '{source}'; known: {', '.join(self._waiting)}")
         with self._lock:
             newest_ns = self._newest_ns.get(source)
-            if newest_ns == stamp_ns:
+            if newest_ns == stamp_ns:  # the first image with this stamp makes the set
                 self._drops[REPEATED_STAMP] += 1
-                return Outcome()  # the first image with this stamp speaks for both
+                is_anchor = source == self._anchor
+                return Outcome(drops=[Drop(stamp_ns, REPEATED_STAMP)] if is_anchor else [])
             has_jumped_back = newest_ns is not None and stamp_ns < newest_ns
             drops = self._forget(TIME_JUMPED_BACK) if has_jumped_back else []
             self._newest_ns[source] = stamp_ns

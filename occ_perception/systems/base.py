@@ -78,3 +78,7 @@ class OccupancySystem(Protocol):
     def reset(self) -> None:
         """Forget history, e.g. after a jump in time."""
         ...
+
+    def notes(self) -> Sequence[str]:
+        """What a user should know of how the cameras met so far are treated, for the log."""
+        ...

@@ -46,6 +46,7 @@ class StoredAnswer:
         self.grid, self.labels = self._real.grid, self._real.labels
         self.needs, self.network = self._real.needs, self._real.network
         self.preprocess, self.reset = self._real.preprocess, self._real.reset
+        self.notes = self._real.notes
         torch.manual_seed(0)
         occupied = torch.rand(self.grid.shape) < OCCUPIED
         classes = torch.randint(1, 20, self.grid.shape, dtype=torch.uint8)

@@ -44,6 +44,9 @@ class CarvingSystem:
     def reset(self):
         pass
 
+    def notes(self):
+        return ["red is carved"]
+
     def _look(self, view):
         """For every voxel: is its centre on a red pixel, and is it in the image at all."""
         points = self.grid.centers().reshape(-1, 3).double().numpy()

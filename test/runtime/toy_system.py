@@ -27,3 +27,6 @@ class BrightnessSystem:
 
     def reset(self):
         self.resets += 1
+
+    def notes(self):
+        return []

@@ -104,11 +104,14 @@ def test_time_running_back_forgets_everything_and_says_so():
     assert not drops
 
 
-def test_a_repeated_stamp_is_counted_and_ignored():
+def test_a_repeated_stamp_is_counted_and_reported_for_the_anchor():
     sync = stereo()
-    feed(sync, ("left", 0), ("left", 0))
+    _, drops = feed(sync, ("left", 0), ("left", 0))
+    assert drops == [(0, REPEATED_STAMP)]
     assert sync.drops_by_reason() == {REPEATED_STAMP: 1}
-    assert feed(sync, ("right", 0))[0] == [{"left": 0, "right": 0}]
+    sets, drops = feed(sync, ("right", 0), ("right", 0))
+    assert sets == [{"left": 0, "right": 0}]
+    assert not drops  # nobody waits for the report of a partner
 
 
 def test_reset_hands_out_what_waited():

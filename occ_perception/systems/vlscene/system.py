@@ -98,10 +98,12 @@ class VLSceneSystem:
         """The camera whose image a view was made from (a view may carry KITTI's in its place)."""
         return self._fits[view.camera.name][0]
 
-    def describe_fit(self, name: str) -> str:
-        """How the images of a camera are fitted, for the log."""
-        fit = self._fits[name][1]
-        return f"camera '{name}': {fit.kind} fit ({fit.reason})"
+    def notes(self) -> Sequence[str]:
+        """How the images of each camera are fitted to the network."""
+        return [
+            f"images of camera '{name}' are fitted by '{fit.kind}' ({fit.reason})"
+            for name, (_, fit) in self._fits.items()
+        ]
 
     def _fit_of(self, camera: Camera) -> ImageFit:
         known = self._fits.get(camera.name)

@@ -68,6 +68,6 @@ def test_nan_is_never_an_answer(system):
 
 def test_a_new_calibration_is_fitted_anew(system):
     system.preprocess(frame("left"))
-    assert "published" in system.describe_fit("left")
+    assert "'left' are fitted by 'published'" in system.notes()[0]
     system.preprocess(frame("left", width=1280, focal=500.0))
-    assert "virtual" in system.describe_fit("left")
+    assert "'left' are fitted by 'virtual'" in system.notes()[0]
