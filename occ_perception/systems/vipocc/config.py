@@ -13,7 +13,7 @@ class ViPOccConfig:
     """Sizes of the networks and of the space they were trained in (paper: arXiv 2412.11210).
 
     Attributes:
-        input_size: Height and width of the network's image, pixels; multiples of 32.
+        input_size: Height and width of the network's image, pixels; multiples of 32, at least 64.
         backbone: timm's name of the density network's encoder.
         backbone_maps: Channels of its five maps, finest first.
         decoder_widths: Channels of the density decoder's levels, finest first.
@@ -52,13 +52,15 @@ class ViPOccConfig:
     occupied_density: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse image sizes whose coarsest map and its upsampling do not meet.
+        """Refuse image sizes whose coarsest map cannot be upsampled back or reflected.
 
         Raises:
-            ConfigError: A side is not a multiple of 32.
+            ConfigError: A side is not a multiple of 32, or it is 32.
         """
-        if any(side % 32 for side in self.input_size):
-            raise ConfigError(f"input_size {self.input_size} must be multiples of 32 pixels")
+        if any(side % 32 or side < 64 for side in self.input_size):
+            raise ConfigError(
+                f"input_size {self.input_size} must be multiples of 32 pixels, 64 or more"
+            )
 
     @property
     def field_range(self) -> FieldRange:
