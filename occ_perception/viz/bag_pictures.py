@@ -15,12 +15,12 @@ from PIL import ImageDraw
 from occ_perception.core.camera import Camera
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
-from occ_perception.geometry.transforms import Matrix
 from occ_perception.viz import draw
 from occ_perception.viz.draw import CAPTION_PX, LEGEND_PX, MARGIN_PX, Caption, Entry, Picture
 from occ_perception.viz.palette import FAINT, Image, classes_present, name_of
 
 Floats = npt.NDArray[np.float64]
+Matrix = Floats
 
 NEAR_M, FAR_M = 2.0, 60.0
 POINT_RADIUS_PER_PX = 1 / 900  # of the image's width
