@@ -43,6 +43,13 @@ class RigCamera:
     grey: bool = False
     P: Matrix | None = None
 
+    @property
+    def projection(self) -> Matrix:
+        """`[3, 4]` projection in pixels of this lens: the published one scaled, or K with zeros."""
+        if self.P is None:
+            return np.column_stack((self.lens.K, np.zeros(3)))
+        return self.lens.K @ np.linalg.inv(self.P[:, :3]) @ self.P
+
 
 @dataclass(frozen=True, eq=False)
 class Lidar:

@@ -139,6 +139,7 @@ def _car_body(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Arr
     """Panel lines, dark sill, lights and plates at the ends."""
     xp = namespace(q.u)
     fp = q.footprint
+    color = q.color * (1.0 + 0.12 * grain)  # paint is smoother than plaster
     z = cast(q.p[2] / q.half[2], "float32")
     flank, end = cast(q.axis == 1, "float32"), cast(q.axis == 0, "float32")
     lines = xp.maximum(stripe(q.p[0] - 0.1, 1.05, 0.02, fp), band(z, 0.2, 0.26, fp / 0.37))
@@ -159,6 +160,7 @@ def _car_body(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Arr
 def _car_cabin(q: SurfacePoints, table: Array, color: Array, grain: Array) -> Array:
     """Dark windows with pillars; painted roof."""
     fp = q.footprint
+    color = q.color * (1.0 + 0.12 * grain)
     long = q.half[0] > 2.0  # a bus: many windows, high up
     xp = namespace(q.u)
     z = cast(q.p[2] / q.half[2], "float32")

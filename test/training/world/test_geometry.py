@@ -90,6 +90,9 @@ def test_kitti_published_matrix_and_trigonometry_give_the_same_pixel():
     assert np.allclose(uvw[:2] / uvw[2], (u, v), atol=1e-6)
     projected, inside = camera.lens.project(local)
     assert inside
+    tiny = build_rig("kitti", "tiny").camera("image_2")
+    small = tiny.projection @ T_cam0_velo @ point
+    assert np.allclose(small[:2] / small[2], tiny.lens.project(local)[0], atol=1e-6)
     assert np.allclose(projected, (u, v), atol=1e-6)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from occ_perception.core.grid import GridSpec
 from occ_perception.geometry.transforms import inverse
+from occ_training.world.annotations import instance_boxes
 from occ_training.world.classes import IGNORED, Class
 from occ_training.world.config import WorldConfig
 from occ_training.world.flow import instance_motion, voxel_flow
@@ -253,3 +254,20 @@ def test_scene_flow_moves_voxels_with_their_bodies(kitti, kitti_frames):
         assert np.linalg.norm(middle) == pytest.approx(
             np.linalg.norm(motion[int(one)][:3, 3]), abs=0.6
         )
+
+
+def test_annotated_boxes_hold_the_points_of_their_instances(kitti):
+    sweep = sweep_lidar(kitti, kitti.rig.lidar, 0.2, instant=True, clean=True)
+    boxes = instance_boxes(kitti, 0.2)
+    assert [box.instance_id for box in boxes] == [row["id"] for row in kitti.instances]
+    checked = 0
+    for box in boxes:
+        points = sweep.world[sweep.instance_id == box.instance_id]
+        local = grid_points(box.T_world_box, points)
+        assert (np.abs(local) <= np.array(box.size_m) / 2 + 0.01).all()
+        checked += len(points)
+        speed = np.linalg.norm(box.velocity_mps)
+        assert (speed > 0.5) == box.moving
+        if box.class_id == Class.CAR:
+            assert 3.8 < box.size_m[0] < 4.9
+    assert checked > 300
