@@ -15,7 +15,8 @@ from occ_perception.bags.index import (
     side_file,
 )
 from occ_perception.bags.messages import STAMP_FIRST, MessageTypes
-from occ_perception.bags.topics import TopicKind, info_topic, kind_of
+from occ_perception.bags.stereo import info_topic
+from occ_perception.bags.topics import TopicKind, kind_of
 from occ_perception.core.errors import CalibrationError
 from occ_perception.geometry.transforms import Matrix
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import StereoTopics, TopicKind
+from occ_perception.bags.stereo import StereoTopics
+from occ_perception.bags.topics import TopicKind
 from occ_perception.core.errors import BagError
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap, load_label_map

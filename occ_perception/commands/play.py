@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 import tyro
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import COMPRESSED, StereoTopics, find_stereo
+from occ_perception.bags.stereo import StereoTopics, find_stereo
+from occ_perception.bags.topics import COMPRESSED
 from occ_perception.core.errors import ConfigError
 from occ_perception.ros.launch_plan import dds_environment, node_name
 from occ_perception.ros.playback import PlaybackOptions, play

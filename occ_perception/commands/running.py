@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import find_stereo
+from occ_perception.bags.stereo import find_stereo
 from occ_perception.bags.writer import check_target
 from occ_perception.commands.session import Session, wait_until
 from occ_perception.commands.summary import Summary, summarize

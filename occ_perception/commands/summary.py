@@ -54,7 +54,7 @@ class Summary:
         times = Table(title="Stage latencies", title_justify="left")
         times.add_column("stage")
         for name in ("mean", "p99", "max"):
-            times.add_column(f"{name} [ms]", justify="right")
+            times.add_column(f"{name}, ms", justify="right")
         for stage, seconds in self.stages.items():
             values = 1e3 * np.asarray(seconds)
             numbers = (values.mean(), np.percentile(values, 99), values.max())

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import find_stereo
+from occ_perception.bags.stereo import find_stereo
 from occ_perception.commands import bag_content
 from occ_perception.core.errors import BagError
 from occ_perception.ros.settings import OutputSettings

@@ -17,7 +17,8 @@ from typing import Any
 
 import occ_perception.nodes
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import COMPRESSED, StereoTopics, find_stereo, info_topic
+from occ_perception.bags.stereo import StereoTopics, find_stereo, info_topic
+from occ_perception.bags.topics import COMPRESSED
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.ros.share import PACKAGE, share_file
 

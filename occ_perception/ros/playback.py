@@ -20,14 +20,8 @@ from std_srvs.srv import SetBool
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.player import BagPlayer, Lockstep, PlayerSettings
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import (
-    TopicInfo,
-    TopicKind,
-    TopicQos,
-    default_qos,
-    find_stereo,
-    select,
-)
+from occ_perception.bags.stereo import find_stereo
+from occ_perception.bags.topics import TopicInfo, TopicKind, TopicQos, default_qos, select
 from occ_perception.core.errors import BagError
 from occ_perception.ros.playback_options import PlaybackOptions
 from occ_perception.ros.raw_topics import (

@@ -11,7 +11,7 @@ import pytest
 import tyro
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import find_stereo
+from occ_perception.bags.stereo import find_stereo
 from occ_perception.core.errors import BagError, ConfigError, WeightsError
 from occ_perception.ros.launch_plan import LaunchArguments, plan
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.topics import find_stereo
+from occ_perception.bags.stereo import find_stereo
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import load_label_map
