@@ -97,6 +97,3 @@ def test_real_stereo_bag(shared_dir):
 def test_six_cameras_around_a_car_are_no_pair(shared_dir):
     with pytest.raises(BagError, match="no stereo pair"):
         stereo_of(shared_dir / "data/rosbag2_from_real/nuscenes_scene_0061")
-
-
-offers = st.builds(TopicQos, st.booleans(), st.booleans(), st.integers(1, 1000))

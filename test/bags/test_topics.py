@@ -26,6 +26,9 @@ def test_kinds(topic, msgtype, kind):
     assert topics.kind_of(topic, msgtype) is kind
 
 
+offers = st.builds(TopicQos, st.booleans(), st.booleans(), st.integers(1, 1000))
+
+
 @given(offers)
 def test_qos_survives_a_bag(qos):
     assert topics.from_rosbags(topics.to_rosbags(qos)) == qos
