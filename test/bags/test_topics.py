@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occ_perception.bags import topics
-from occ_perception.bags.topics import TopicKind
+from occ_perception.bags.topics import TopicKind, TopicQos
 
 
 @pytest.mark.parametrize(
