@@ -49,8 +49,25 @@ def disparity_to_depth(calib: Float[Tensor, "b 1"], bins: int) -> Float[Tensor, 
         bins: Number of disparities and of depth entries.
     """
     steps = torch.arange(1, bins + 1, device=calib.device, dtype=torch.float32)
-    disparity = (calib / 4).float() / steps
-    columns = torch.arange(bins, device=calib.device, dtype=torch.float32)
+    return _interpolation((calib / 4).float() / steps, bins)
+
+
+def true_disparity_to_depth(
+    calib: Float[Tensor, "b 1"], scale: Float[Tensor, "b 1"], depths_m: Float[Tensor, " d"]
+) -> Float[Tensor, "b d d"]:
+    """The same with every depth entry at the disparity that a point of this depth has.
+
+    Args:
+        calib: Focal length times baseline, raw-image pixels x metres, float64.
+        scale: Feature pixels per raw-image pixel.
+        depths_m: Depth of every bin.
+    """
+    disparity = (calib * scale).float() / depths_m.to(calib.device)
+    return _interpolation(disparity, len(depths_m))
+
+
+def _interpolation(disparity: Float[Tensor, "b d"], bins: int) -> Float[Tensor, "b d k"]:
+    columns = torch.arange(bins, device=disparity.device, dtype=torch.float32)
     return (1 - (disparity[..., None] - columns).abs()).clamp(min=0)
 
 

@@ -24,6 +24,8 @@ class VLSceneConfig:
         neck_channels: Channels of the image features.
         context_channels: Channels of the lifted features.
         match_channels: Channels correlated between the views.
+        published_disparities: Look for depth at the published model's disparities, which agree with
+            no depth bin; False = at the true ones.
         stereo_groups: Correlation groups = channels of the stereo volume.
         interaction_channels: Channels of the volume interaction.
         sparse_channels: Channels of the sparse U-Net's three resolutions, finest first.
@@ -48,6 +50,7 @@ class VLSceneConfig:
     neck_channels: int = 128
     context_channels: int = 128
     match_channels: int = 64
+    published_disparities: bool = True
     stereo_groups: int = 32
     interaction_channels: int = 32
     sparse_channels: tuple[int, int, int] = (64, 128, 256)
@@ -99,19 +102,24 @@ class VLSceneConfig:
 
     @classmethod
     def nano(cls) -> VLSceneConfig:
-        """Every module of the published model at about a tenth of its width.
+        """Every module of the published model, small enough to be trained on a CPU in hours.
 
-        The grid and the input size stay, so that data and labels fit both models.
+        The grid stays, so that labels and topics fit both models. Images and depth bins are half as
+        fine: four in five operations of a training step hang on them. What is not learnt around a
+        slip of the published weights does not repeat it.
         """
         return cls(
+            input_size=(192, 640),
+            depth_step_m=1.0,
             backbone="repvit_m0_9",
             backbone_widths=(16, 32, 64, 128),
             backbone_depths=(1, 1, 3, 1),
             neck_channels=32,
             context_channels=32,
             match_channels=16,
+            published_disparities=False,
             stereo_groups=8,
             interaction_channels=8,
-            sparse_channels=(16, 32, 64),
-            head_channels=(32, 16),
+            sparse_channels=(8, 16, 32),
+            head_channels=(16, 16),
         )

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from occ_perception.blocks.lift.depth_net import DepthNet
 from occ_perception.blocks.lift.lss import depth_bins, image_frustum, unproject_frustum
-from occ_perception.blocks.lift.stereo import StereoNet, disparity_to_depth
+from occ_perception.blocks.lift.stereo import (
+    StereoNet,
+    disparity_to_depth,
+    true_disparity_to_depth,
+)
 from occ_perception.blocks.lift.voxel_pool import PoolPlan, plan_pool, pool_voxels
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.distillation import (
@@ -93,7 +97,8 @@ class ViewTransformer(nn.Module):
     def __init__(self, config: VLSceneConfig) -> None:
         super().__init__()
         channels = config.neck_channels
-        self.grid = config.lift_grid
+        self.grid, self.stride = config.lift_grid, config.stride
+        self.published_disparities = config.published_disparities
         self.depth_net = DepthNet(channels, channels, config.context_channels, config.bins)
         self.stereo_net = StereoNet(channels, channels, config.match_channels, config.stereo_groups)
         self.volume_interaction = VolumeInteraction(config.interaction_channels)
@@ -130,9 +135,16 @@ class ViewTransformer(nn.Module):
         geometry = geometry.to(self.frustum.device)
         return ViewPlan(
             *geometry.camera_vectors(),
-            to_depth=disparity_to_depth(geometry.calib, len(self.frustum)),
+            to_depth=self._to_depth(geometry),
             pool=plan_pool(self.points(geometry), self.grid),
         )
+
+    def _to_depth(self, geometry: StereoGeometry) -> Float[Tensor, "b d d"]:
+        depths = self.frustum[:, 0, 0, 2]
+        if self.published_disparities:
+            return disparity_to_depth(geometry.calib, len(depths))
+        scale = geometry.post_rots[:, :, 0, 0] / self.stride
+        return true_disparity_to_depth(geometry.calib, scale, depths)
 
     def forward(
         self,

@@ -1,5 +1,6 @@
 """Correlation and resampling against loops and grid_sample."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -9,6 +10,7 @@ from occ_perception.blocks.lift.stereo import (
     correlate,
     disparity_to_depth,
     resample,
+    true_disparity_to_depth,
 )
 
 
@@ -98,3 +100,13 @@ def test_the_stereo_net_answers_with_a_distribution_and_trains_everything():
     (prob * torch.randn_like(prob)).sum().backward()
     silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
+
+
+def test_true_disparities_find_a_point_at_its_depth():
+    """Focal x baseline 400, half-size images, stride 8: 5 m are 5 feature pixels."""
+    calib, scale = torch.tensor([[400.0]], dtype=torch.float64), torch.tensor([[1 / 16]])
+    matrix = true_disparity_to_depth(calib, scale, torch.tensor([2.5, 5.0, 10.0]))[0]
+    assert torch.equal(matrix[1], torch.zeros(3))  # 5 pixels are beyond the 3 that are looked at
+    wide = true_disparity_to_depth(calib, scale, torch.arange(2.0, 22.0))[0]
+    assert wide[3].argmax() == 5 and wide[3, 5] == 1  # 5 m
+    assert wide[8, 2] == pytest.approx(0.5) and wide[8, 3] == pytest.approx(0.5)  # 10 m: 2.5

@@ -57,7 +57,7 @@ def test_a_pixel_at_a_depth_lands_in_its_voxel(net):
         -(v - CENTER_PX[1]) / FOCAL_PX * depth_m + 1.5,
     )
     depth = torch.zeros(1, 1, bins, h, w)
-    depth[0, 0, round((depth_m - 2.0) / 0.5), row, column] = 1
+    depth[0, 0, round((depth_m - CONFIG.depth_min_m) / CONFIG.depth_step_m), row, column] = 1
     volume = pool_voxels(depth, torch.ones(1, 1, 1, h, w), plan.pool)
     index, inside = CONFIG.lift_grid.index_of(np.array(point))
     assert inside
