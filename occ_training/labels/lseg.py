@@ -6,11 +6,9 @@ that LSeg has trained towards the *text* vectors of CLIP ViT-B/32.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 
 from occ_perception.blocks.backbones import VisionTransformer
 from occ_perception.blocks.necks.dpt import DptNeck
-from occ_perception.core.key_rules import KeyRules
+from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 from occ_perception.systems.base import Precision, autocast
 from occ_perception.systems.vlscene.distillation import TeacherTargets
 from occ_perception.text.encoder import TextEncoder
@@ -219,7 +217,7 @@ _RULES = KeyRules(
 _NESTS = ("clip_net.vlseg_encoder.", "net.")
 
 
-class LSegCheckpoint:
+class LSegCheckpoint(RuledCheckpoint):
     """Map of `demo_e200.ckpt`, and of the teacher inside a raw VLScene checkpoint.
 
     Args:
@@ -229,44 +227,28 @@ class LSegCheckpoint:
     system = "lseg"
     labels = "lseg_outdoor"
     licence = "MIT (code of LSeg); check the weights' repository before redistributing"
+    rules = _RULES
 
     def __init__(self, config: LSegConfig | None = None) -> None:
-        self._config = config or LSegConfig()
+        super().__init__(config or LSegConfig())
 
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the network, as plain values."""
-        return dataclasses.asdict(self._config)
-
-    def grid(self) -> Mapping[str, Any]:
-        """A teacher has no voxel grid."""
-        return {}
+    def network(self) -> nn.Module:
+        """The teacher."""
+        return LSeg(self._config)
 
     def drop_reason(self, key: str) -> str | None:
         """Why an official entry is left out on purpose, or None when it is kept."""
-        return _RULES.drop_reason(_bare(key))
+        return super().drop_reason(_bare(key))
 
     def rename(self, key: str) -> str | None:
         """Our name of an official entry, or None when it is not known."""
-        return _RULES.rename(_bare(key))
+        return super().rename(_bare(key))
 
     def relayout(self, key: str, tensor: Tensor) -> Tensor:
         """Official tensors are ours, but for the positions of another image size."""
         if _bare(key) == "pretrained.model.pos_embed":
             return scaled_positions(tensor, self._config)
         return tensor
-
-    def check(self, official: Mapping[str, Tensor]) -> None:
-        """The file stores no constants."""
-
-    def wanted(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of our network."""
-        with torch.device("meta"):
-            state = LSeg(self._config).state_dict()
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in state.items()
-            if not name.endswith(".num_batches_tracked")
-        }
 
 
 def _bare(key: str) -> str:
