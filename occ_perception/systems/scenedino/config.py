@@ -79,6 +79,30 @@ class SceneDinoConfig:
         """Height and width of the ViT's own input, pixels."""
         return self.grid[0] * self.vit_patch, self.grid[1] * self.vit_patch
 
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the hidden map: the decoder enlarges the grid 16 times."""
+        return 16 * self.grid[0], 16 * self.grid[1]
+
+    @classmethod
+    def nano(cls) -> SceneDinoConfig:
+        """Every module of the published model at a fraction of its width, same input size."""
+        return cls(
+            vit="vit_tiny_patch16_224",
+            vit_depth=8,
+            vit_patch=16,
+            patch=16,
+            blocks=(1, 3, 5),
+            level_channels=(16, 16, 32, 64),
+            decoder_channels=48,
+            hidden_channels=48,
+            latent_channels=32,
+            expansion_channels=96,
+            feature_channels=192,
+            samples=24,
+            code_channels=32,
+        )
+
     @classmethod
     def dinov2(cls) -> SceneDinoConfig:
         """The published model on DINOv2."""

@@ -19,6 +19,7 @@ from occ_perception.geometry.resize import resize_antialiased
 from occ_perception.rendering.volume import RenderedRays, render
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.semantic_head import SemanticHead, SemanticMode
+from occ_perception.voxels.density import grow
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -89,15 +90,15 @@ class Expansion(nn.Module):
 
 
 class FieldVoxels(NamedTuple):
-    """A fixed set of points, answered.
+    """A grid of voxels, answered.
 
     Attributes:
-        density: 1/m; NaN where the camera sees nothing.
-        classes: Class ids where the density reaches the threshold, -1 elsewhere.
+        density: At the voxel centres, 1/m; NaN where the camera sees nothing.
+        classes: Class ids where the grown density reaches the threshold, -1 elsewhere.
     """
 
-    density: Float[Tensor, " m"]
-    classes: Int[Tensor, " m"]
+    density: Float[Tensor, "x y z"]
+    classes: Int[Tensor, "x y z"]
 
 
 class SceneDino(nn.Module):
@@ -157,19 +158,24 @@ class SceneDino(nn.Module):
         self,
         image: Float[Tensor, "1 3 h w"],
         visible: VisiblePoints,
+        shape: tuple[int, int, int],
         mode: SemanticMode = SemanticMode.STEGO_KMEANS,
     ) -> FieldVoxels:
-        """Density and classes of a fixed set of points from one image.
+        """Density and classes of a grid from one image.
 
         Args:
             image: RGB -1..1.
-            visible: The points that the camera sees.
+            visible: The voxel centres that the camera sees.
+            shape: Shape of the grid.
             mode: Way to the classes.
         """
-        density, latent, _ = self.field(self.encode(image), visible.points)
-        classes = latent.new_full(density.shape[1:], -1, dtype=torch.int64)
+        hidden = self.field.activations(self.encode(image), visible.points)[0]
+        density = visible.scatter(self.field.density(hidden), float("nan")).view(shape)
+        occupied = grow(density.nan_to_num()) >= self.config.occupied_density
         # Features and classes of empty space would be most of the work, and nobody asks for them.
-        occupied = (density[0] >= self.config.occupied_density).nonzero()[:, 0]
+        here = occupied.flatten()[visible.index].nonzero()[:, 0]
+        classes = hidden.new_full(hidden.shape[:1], -1, dtype=torch.int64)
         if self.semantics is not None:
-            classes[occupied] = self.semantics.classes(self.expansion(latent[0, occupied]), mode)
-        return FieldVoxels(visible.scatter(density[0], float("nan")), visible.scatter(classes, -1))
+            features = self.expansion(self.field.latent(hidden[here]))
+            classes[here] = self.semantics.classes(features, mode)
+        return FieldVoxels(density, visible.scatter(classes, -1).view(shape))

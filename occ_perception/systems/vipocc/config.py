@@ -67,6 +67,25 @@ class ViPOccConfig:
         """Coding of points."""
         return FieldRange(self.near_m, self.far_m)
 
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the hidden map."""
+        return self.input_size
+
+    @classmethod
+    def nano(cls) -> ViPOccConfig:
+        """Every module of the published model at a fraction of its width, same input size."""
+        return cls(
+            backbone="resnet10t",
+            backbone_maps=(64, 64, 128, 256, 512),
+            decoder_widths=(16, 16, 24, 32, 64),
+            feature_channels=32,
+            hidden_channels=32,
+            samples=32,
+            depth_backbone="resnet10t",
+            depth_widths=(8, 16, 16, 32, 64),
+        )
+
     @classmethod
     def bts(cls) -> ViPOccConfig:
         """The baseline: the density network alone."""

@@ -85,7 +85,8 @@ class DensityNet(nn.Module):
         self, hidden: Float[Tensor, "1 c h w"], visible: VisiblePoints
     ) -> Float[Tensor, " m"]:
         """Density of a fixed set of points, evaluated inside the image only; NaN elsewhere."""
-        return visible.scatter(self.field(hidden, visible.points).density[0], float("nan"))
+        activations = self.field.activations(hidden, visible.points)[0]
+        return visible.scatter(self.field.density(activations), float("nan"))
 
     def render(self, view: EncodedView, rays: Rays, jitter: Float[Tensor, "b r k"]) -> RenderedRays:
         """Render rays through the field of an encoded view.

@@ -1,9 +1,11 @@
 """SceneDINO at toy size: its answers, its semantic head and its targets."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from occ_perception.blocks.fields.pixel_field import keep_visible
+from occ_perception.blocks.fields.pixel_field import keep_all, keep_visible
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.model import SceneDino
@@ -18,6 +20,7 @@ from occ_perception.systems.scenedino.targets import (
     SalienceDownsampler,
     cut_patches,
 )
+from occ_perception.voxels.density import grow
 
 TOY = SceneDinoConfig(
     input_size=(32, 64),
@@ -45,16 +48,32 @@ def model():
     return SceneDino(TOY).eval()
 
 
-def test_classes_are_given_where_it_is_dense_only(model):
+@pytest.fixture
+def located(model):
     axis = torch.linspace(-30, 30, 9)
     points = torch.cartesian_prod(axis, axis, axis)[None]
-    hidden = model.encode(torch.rand(1, 3, 32, 64))
-    located = model.field.locate(points, torch.eye(4)[None], K[None], tuple(hidden.shape[-2:]))
-    voxels = model(torch.rand(1, 3, 32, 64), keep_visible(located))
-    seen = ~located.outside[0]
-    dense = voxels.density >= TOY.occupied_density
+    return model.field.locate(points, torch.eye(4)[None], K[None], TOY.map_size)
+
+
+def test_classes_are_given_where_it_is_dense_only(model, located):
+    image = torch.rand(1, 3, 32, 64)
+    whole = model.field(model.encode(image), located)
+    threshold = float(whole.density.detach()[~located.outside].quantile(0.9))
+    strict = dataclasses.replace(TOY, occupied_density=threshold)
+    model.config = strict
+    voxels = model(image, keep_visible(located), (9, 9, 9))
+    model.config = TOY
+    seen = ~located.outside.view(9, 9, 9)
+    dense = grow(torch.where(seen, whole.density.view(9, 9, 9), 0.0)) >= threshold
     assert torch.equal(voxels.density.isnan(), ~seen)
-    assert torch.equal(voxels.classes >= 0, dense)
+    assert torch.equal(voxels.classes >= 0, dense & seen)
+    every = model.semantics.classes(model.expansion(whole.latent[0])).view(9, 9, 9)
+    assert torch.equal(voxels.classes[dense & seen], every[dense & seen])
+
+
+def test_benchmarks_may_ask_behind_the_camera_too(model, located):
+    voxels = model(torch.rand(1, 3, 32, 64), keep_all(located), (9, 9, 9))
+    assert not voxels.density.isnan().any()
 
 
 def test_the_field_stands_at_sixteen_times_the_grid(model):
