@@ -11,8 +11,8 @@ import numpy.typing as npt
 from occ_training.world.classes import COUNT, GROUND, IGNORED, Class
 from occ_training.world.frames import Frame
 from occ_training.world.masks import grid_points
-from occ_training.world.rigs import Rig
 from occ_training.world.scene import Scene
+from occ_training.world.sensors import Rig
 from occ_training.world.teachers import pseudo_depth
 
 Labels = npt.NDArray[np.uint8]

@@ -1,103 +1,17 @@
-"""The street of a scene: strips, kerbs and everything that stands along them."""
+"""What stands along the streets: kerbs, houses, greens, parked vehicles, poles, road works."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from occ_training.world import objects
 from occ_training.world.classes import Class
-from occ_training.world.config import Ranges
 from occ_training.world.objects import PAINTS, Place, pick
+from occ_training.world.plan import CROSS_HALF_LENGTH_M, EGO_START_M, Plan
 from occ_training.world.primitives import Builder, Kind, Material
-from occ_training.world.road import KERB_HEIGHT_M, CenterLine, Ground, Strip
-
-EGO_START_M = 75.0  # station of the ego car at t = 0: there is a street behind it, too
-AHEAD_M = 95.0
-_CROSS_HALF_LENGTH_M = 60.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The ground and where things may stand.
-
-    Attributes:
-        ground: Height field with its strips.
-        length_m: Stations 0..length of the main street are furnished.
-        crossings: Station on the main street of every further strip.
-        road_works: Whether there are road works.
-    """
-
-    ground: Ground
-    length_m: float
-    crossings: tuple[float, ...]
-    road_works: bool
-
-
-def _between(rng: np.random.Generator, interval: tuple[float, float]) -> float:
-    return float(rng.uniform(*interval))
-
-
-def draw_plan(
-    rng: np.random.Generator, ranges: Ranges, drive_m: float, stop_m: float | None
-) -> Plan:
-    """Draw streets and ground.
-
-    Args:
-        rng: The scene's layout stream.
-        ranges: Intervals to draw from.
-        drive_m: Way of the ego car in the scene.
-        stop_m: Station where the ego car stops, or None; a crossing is put in front of it.
-    """
-    straight = EGO_START_M + _between(rng, (45.0, 85.0))
-    radius = _between(rng, ranges.radius_m)
-    turn = _between(rng, (0.25, 0.9)) * (1 if rng.random() < 0.5 else -1)
-    # The carriageway of a wide street has to fit inside the curve.
-    line = CenterLine((-EGO_START_M, 0.0), 0.0, straight, math.copysign(1.0 / radius, turn),
-                      abs(turn) * radius)  # fmt: skip
-    heading = float(rng.uniform(-math.pi, math.pi))
-    line = CenterLine(
-        (-EGO_START_M * math.cos(heading), -EGO_START_M * math.sin(heading)), heading,
-        straight, line.curvature, line.arc_m,
-    )  # fmt: skip
-    lanes = int(rng.choice([n for n in range(ranges.lanes[0], ranges.lanes[1] + 1) if n % 2 == 0]))
-    parking = [
-        _between(rng, (2.0, 2.3)) if rng.random() < (0.75 if lanes == 2 else 0.35) else 0.0
-        for _ in range(2)
-    ]
-    if lanes == 2 and not any(parking):
-        parking[int(rng.integers(2))] = 2.1
-    main = Strip(line, lanes, _between(rng, ranges.lane_width_m), parking[0], parking[1],
-                 _between(rng, ranges.sidewalk_m),
-                 1.2 if lanes >= 4 and rng.random() < 0.3 else 0.0)  # fmt: skip
-    places = [stop_m + 9.0] if stop_m is not None and stop_m < straight - 12.0 else []
-    if not places:
-        places = [_between(rng, (EGO_START_M + 22.0, straight - 12.0))]
-    after = straight + line.arc_m + _between(rng, (30.0, 60.0))
-    if after < EGO_START_M + drive_m + AHEAD_M:
-        places.append(after)
-    strips = [main, *(_cross(rng, main, s) for s in places)]
-    ground = _ground(rng, ranges, tuple(strips))
-    works = bool(rng.random() < ranges.road_work_share)
-    return Plan(ground, EGO_START_M + drive_m + AHEAD_M, tuple(places), works)
-
-
-def _cross(rng: np.random.Generator, main: Strip, station: float) -> Strip:
-    x, y, heading = main.line.point(np.float64(station), np.float64(0.0))
-    across = float(heading) + math.pi / 2 + float(rng.uniform(-0.12, 0.12))
-    start = (float(x) - _CROSS_HALF_LENGTH_M * math.cos(across),
-             float(y) - _CROSS_HALF_LENGTH_M * math.sin(across))  # fmt: skip
-    return Strip(CenterLine(start, across), 2, main.lane_m, sidewalk_m=main.sidewalk_m)
-
-
-def _ground(rng: np.random.Generator, ranges: Ranges, strips: tuple[Strip, ...]) -> Ground:
-    length, direction = _between(rng, (180.0, 320.0)), _between(rng, (0.0, 2 * math.pi))
-    k = 2 * math.pi / length
-    amplitude = _between(rng, ranges.grade) / k
-    wave = (k * math.cos(direction), k * math.sin(direction), _between(rng, (0.0, 2 * math.pi)))
-    return Ground(strips, amplitude, wave, (_between(rng, (0, 6.0)), _between(rng, (0, 6.0))))
+from occ_training.world.road import KERB_HEIGHT_M, Strip
 
 
 class Furnisher:
@@ -117,7 +31,7 @@ class Furnisher:
             ]
             for a, b in _gaps(0.0, self.plan.length_m, free):
                 self._side(main, side, a, b)
-        half = _CROSS_HALF_LENGTH_M
+        half = CROSS_HALF_LENGTH_M
         keep = max(main.left_m, -main.right_m) + main.sidewalk_m + 1.0
         for strip in self.ground.strips[1:]:
             for side in (-1, 1):
@@ -174,7 +88,7 @@ class Furnisher:
 
     def _houses(self, strip: Strip, side: int, kerb: float, a: float, b: float) -> None:
         rng, s = self.rng, a + float(self.rng.uniform(0.0, 3.0))
-        setback = float(rng.uniform(strip.sidewalk_m + 0.6, strip.sidewalk_m + 4.5))
+        setback = max(float(rng.uniform(*self.plan.setback_m)), strip.sidewalk_m + 0.5)
         while s < b - 7.0:
             length = min(float(rng.uniform(8.0, 18.0)), b - s)
             front = kerb + side * setback

@@ -13,8 +13,8 @@ from occ_training.world.config import stream
 from occ_training.world.ground_texture import ground_albedo
 from occ_training.world.primitives import Primitives
 from occ_training.world.raycast import Rays, find_pairs, nearest_hit
-from occ_training.world.rigs import Lidar
 from occ_training.world.scene import Scene
+from occ_training.world.sensors import Lidar
 from occ_training.world.tiling import Tiles, tiles_of
 from occ_training.world.view import cast_rays
 

@@ -77,7 +77,8 @@ def _wheels(
         for side in (-1, 1):
             place.put(
                 Kind.CYLINDER, (x, side * (y + 0.015 - width / 2), radius),
-                (radius, radius, width / 2), class_id, Material.TYRE, _RUBBER, (math.pi / 2, 0.0, 0.0),
+                (radius, radius, width / 2), class_id, Material.TYRE, _RUBBER,
+                (math.pi / 2, 0.0, 0.0),
             )  # fmt: skip
 
 

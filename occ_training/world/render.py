@@ -14,8 +14,8 @@ from occ_training.world.classes import Class
 from occ_training.world.config import stream
 from occ_training.world.primitives import Primitives
 from occ_training.world.raycast import SKY
-from occ_training.world.rigs import RigCamera
 from occ_training.world.scene import Scene
+from occ_training.world.sensors import RigCamera
 from occ_training.world.tiling import Tiles, lens_tiles
 from occ_training.world.view import View, cast_rays
 

@@ -6,119 +6,17 @@ rigs, below the rear axle for nuScenes and Cityscapes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
-import numpy.typing as npt
 
 from occ_perception.core.grid import GridSpec
 from occ_perception.geometry.transforms import R_BODY_OPTICAL, inverse, rotation_rpy
 from occ_training.world.lenses import Lens, Mei, Pinhole
+from occ_training.world.sensors import Lidar, Matrix, Rig, RigCamera
 
-Matrix = npt.NDArray[np.float64]
 VELODYNE_HEIGHT_M = 1.73
 
 SEMANTICKITTI_GRID = GridSpec((0.0, -25.6, -2.0), (0.2, 0.2, 0.2), (256, 256, 32), "velodyne")
 OCC3D_GRID = GridSpec((-40.0, -40.0, -1.0), (0.4, 0.4, 0.4), (200, 200, 16), "ego")
-
-
-@dataclass(frozen=True, eq=False)
-class RigCamera:
-    """One camera of a rig.
-
-    Attributes:
-        name: Channel, as the data set calls it.
-        lens: Image size and intrinsics.
-        T_base_cam: `[4, 4]` optical frame in the base frame.
-        delay_s: Stamp against the frame's reference stamp.
-        grey: Whether the data set stores it as a grey image.
-        P: `[3, 4]` published projection of the full-size image where there is one; column 3 is
-            relative to the first camera (KITTI).
-    """
-
-    name: str
-    lens: Lens
-    T_base_cam: Matrix
-    delay_s: float = 0.0
-    grey: bool = False
-    P: Matrix | None = None
-
-    @property
-    def projection(self) -> Matrix:
-        """`[3, 4]` projection in pixels of this lens: the published one scaled, or K with zeros."""
-        if self.P is None:
-            return np.column_stack((self.lens.K, np.zeros(3)))
-        return self.lens.K @ np.linalg.inv(self.P[:, :3]) @ self.P
-
-
-@dataclass(frozen=True, eq=False)
-class Lidar:
-    """One spinning scanner.
-
-    Attributes:
-        name: Channel.
-        elevations_rad: `[rings]` from the lowest ring to the highest.
-        columns: Beams per turn and ring.
-        T_base_lidar: `[4, 4]` scanner in the base frame.
-        period_s: Time of one turn.
-        start_s: Time of the first column against the sweep's stamp.
-        first_azimuth_rad: Azimuth of the first column in the scanner's frame; it turns clockwise.
-        range_m: Shortest and longest range.
-        noise_m: Standard deviation of the range.
-        loss: Share of beams without an answer.
-    """
-
-    name: str
-    elevations_rad: Matrix
-    columns: int
-    T_base_lidar: Matrix
-    period_s: float
-    start_s: float
-    first_azimuth_rad: float
-    range_m: tuple[float, float] = (0.9, 120.0)
-    noise_m: float = 0.02
-    loss: float = 0.03
-
-
-@dataclass(frozen=True, eq=False)
-class Rig:
-    """Cameras, scanner and voxel grid of one data set.
-
-    Attributes:
-        name: One of `config.RIGS`.
-        cameras: Cameras in the data set's order.
-        lidar: Scanner, None for the single-camera rigs.
-        grid: Voxel grid of the truth.
-        T_base_grid: `[4, 4]` grid frame in the base frame.
-        frame_period_s: Between key frames.
-        sub_rays: Sub-rays along a pixel's side for colour.
-        car: Boxes of the ego car in the base frame, (centre, half extents); they cast shadows and
-            show in the cameras that see them.
-        handheld: Whether the camera floats and turns freely (RealEstate10K).
-    """
-
-    name: str
-    cameras: tuple[RigCamera, ...]
-    lidar: Lidar | None
-    grid: GridSpec
-    T_base_grid: Matrix
-    frame_period_s: float
-    sub_rays: int
-    car: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...] = ()
-    handheld: bool = False
-
-    def camera(self, name: str) -> RigCamera:
-        """A camera by its channel."""
-        return next(c for c in self.cameras if c.name == name)
-
-    def lifted(self, height_m: float) -> Rig:
-        """The rig mounted higher (held set)."""
-        up = np.eye(4)
-        up[2, 3] = height_m
-        cameras = tuple(replace(c, T_base_cam=up @ c.T_base_cam) for c in self.cameras)
-        lidar = self.lidar and replace(self.lidar, T_base_lidar=up @ self.lidar.T_base_lidar)
-        grid = up @ self.T_base_grid if self.grid.frame_id == "velodyne" else self.T_base_grid
-        return replace(self, cameras=cameras, lidar=lidar, T_base_grid=grid)
 
 
 def _pose(R: Matrix, t: tuple[float, ...] | Matrix) -> Matrix:
@@ -178,7 +76,7 @@ def _kitti(name: str, preset: str) -> Rig:
 
 
 # calib_cam_to_pose.txt (unrectified), R_rect and calib_cam_to_velo.txt of KITTI-360.
-_K360_CAM_TO_POSE = {
+K360_CAM_TO_POSE = {
     "image_00": (0.0371783278, -0.0986182135, 0.9944306009, 1.5752681039,
                  0.9992675562, -0.0053553387, -0.0378902567, 0.0043914093,
                  0.0090621821, 0.9951109327, 0.0983468786, -0.6500000000),
@@ -192,10 +90,10 @@ _K360_CAM_TO_POSE = {
                  -0.0252033830, 0.0007820814, 0.9996820384, 0.7463650950,
                  0.0005898709, 0.9999995315, -0.0007674583, -1.0751978255),
 }  # fmt: skip
-_K360_CAM_TO_VELO = (0.04307104361, -0.08829286498, 0.995162929, 0.8043914418,
+K360_CAM_TO_VELO = (0.04307104361, -0.08829286498, 0.995162929, 0.8043914418,
                      -0.999004371, 0.007784614041, 0.04392796942, 0.2993489574,
                      -0.01162548558, -0.9960641394, -0.08786966659, -0.1770225824)  # fmt: skip
-_K360_R_RECT = {
+K360_R_RECT = {
     "image_00": (0.999974, -0.007141, -0.000089, 0.007141, 0.999969, -0.003247, 0.000112,
                  0.003247, 0.999995),
     "image_01": (0.999778, -0.012115, 0.017222, 0.012059, 0.999922, 0.003351, -0.017261,
@@ -214,7 +112,7 @@ _K360_MEI = {
 def kitti360_pose_in_base() -> Matrix:
     """The KITTI-360 "pose" frame (x forward, y right, z down) in the base frame."""
     cam_to_pose, cam_to_velo = (
-        np.array(rows).reshape(3, 4) for rows in (_K360_CAM_TO_POSE["image_00"], _K360_CAM_TO_VELO)
+        np.array(rows).reshape(3, 4) for rows in (K360_CAM_TO_POSE["image_00"], K360_CAM_TO_VELO)
     )
     T_velo_cam = _pose(cam_to_velo[:, :3], cam_to_velo[:, 3])
     T_pose_cam = _pose(cam_to_pose[:, :3], cam_to_pose[:, 3])
@@ -225,7 +123,7 @@ def _kitti360(preset: str) -> Rig:
     T_base_pose = kitti360_pose_in_base()
     K = np.array([[552.554261, 0, 682.049453], [0, 552.554261, 238.769549], [0, 0, 1.0]])
     cameras = []
-    for name, flat in _K360_CAM_TO_POSE.items():
+    for name, flat in K360_CAM_TO_POSE.items():
         rows = np.array(flat).reshape(3, 4)
         T = T_base_pose @ _pose(rows[:, :3], rows[:, 3])
         if name in _K360_MEI:
@@ -236,7 +134,7 @@ def _kitti360(preset: str) -> Rig:
             cameras.append(RigCamera(name, lens, T))
             continue
         R_rect = np.eye(4)
-        R_rect[:3, :3] = np.array(_K360_R_RECT[name]).reshape(3, 3)
+        R_rect[:3, :3] = np.array(K360_R_RECT[name]).reshape(3, 3)
         size = {"tiny": (160, 48), "small": (640, 192), "full": (1408, 376)}[preset]
         fourth = (0.0 if name == "image_00" else -328.318735, 0.0, 0.0)
         P = np.column_stack((K, fourth))

@@ -12,14 +12,16 @@ import numpy.typing as npt
 from occ_training.world.classes import Class
 from occ_training.world.config import EPOCH_NS, WorldConfig, stream
 from occ_training.world.intersect import foliage_holes
-from occ_training.world.layout import EGO_START_M, Furnisher, Plan, draw_plan
+from occ_training.world.layout import Furnisher
 from occ_training.world.light import Looks
 from occ_training.world.motion import Bodies, Drive, rigid, speed_profile
 from occ_training.world.noise import noise_table
 from occ_training.world.objects import PAINTS, Place
+from occ_training.world.plan import EGO_START_M, Plan, draw_plan
 from occ_training.world.primitives import Builder, Kind, Material, Primitives
-from occ_training.world.rigs import Rig, build_rig
+from occ_training.world.rigs import build_rig
 from occ_training.world.road import CenterLine, Ground, Strip
+from occ_training.world.sensors import Rig
 from occ_training.world.traffic import Traffic
 
 EGO_BODY = 1
@@ -122,7 +124,7 @@ def build_scene(config: WorldConfig) -> Scene:
     stop_m = None if stop_at is None else EGO_START_M + float(profile.way(stop_at)) - origin
     drive_m = float(profile.way(np.float64(duration))) - origin
     if config.marked_cube:
-        plan = Plan(_plain(), 0.0, (), False)
+        plan = Plan(_plain(), 0.0, (), False, ranges.setback_m)
     else:
         plan = draw_plan(layout, ranges, drive_m, stop_m)
     ego = _ego_drive(plan.ground, rig, profile, origin, motion, config)

@@ -8,9 +8,9 @@ import numpy as np
 
 from occ_training.world import objects
 from occ_training.world.classes import Class
-from occ_training.world.layout import EGO_START_M, Plan
 from occ_training.world.motion import STEP_S, Bodies, Drive, Limb, SpeedProfile
 from occ_training.world.objects import PAINTS, Place, pick
+from occ_training.world.plan import EGO_START_M, Plan
 from occ_training.world.primitives import Builder
 from occ_training.world.road import Strip
 
