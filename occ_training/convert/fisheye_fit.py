@@ -68,10 +68,32 @@ def equidistant(path: Path) -> Equidistant:
         size = int(values["image_width"]), int(values["image_height"])
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path} lacks {error}: take calibration/ of KITTI-360") from error
+    return fit_equidistant(xi, k1, k2, (gamma_x, gamma_y), (u0, v0), size)
+
+
+def fit_equidistant(
+    xi: float,
+    k1: float,
+    k2: float,
+    gamma: tuple[float, float],
+    centre: tuple[float, float],
+    size: tuple[int, int],
+) -> Equidistant:
+    """Least squares over all angles up to 95 degrees.
+
+    Args:
+        xi: Mirror parameter of the MEI model.
+        k1: Its radial term of second order.
+        k2: Its radial term of fourth order.
+        gamma: Its focal lengths, pixels.
+        centre: Principal point, pixels.
+        size: Width and height, pixels.
+    """
     angle = np.linspace(0, WIDEST_RAD, STEPS)
     r = np.sin(angle) / (np.cos(angle) + xi)
     radius = r * (1 + k1 * r**2 + k2 * r**4)  # per gamma
     powers = np.stack([angle ** (2 * n + 1) for n in range(5)], axis=1)
     factors = np.linalg.lstsq(powers, radius, rcond=None)[0]
-    K = np.array([[gamma_x * factors[0], 0, u0], [0, gamma_y * factors[0], v0], [0, 0, 1]])
+    fx, fy = gamma[0] * factors[0], gamma[1] * factors[0]
+    K = np.array([[fx, 0, centre[0]], [0, fy, centre[1]], [0, 0, 1]])
     return Equidistant(*size, K, tuple((factors[1:] / factors[0]).tolist()))

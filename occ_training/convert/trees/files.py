@@ -11,21 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
+JPEG_QUALITY = 95
 LOCAL_TIME = timedelta(hours=2)  # German summer time, in which KITTI's files are
+
+
+def png_bytes(pixels: Array) -> bytes:
+    """Grey or RGB image, or 16-bit labels, as a PNG file."""
+    stored = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    return cv2.imencode(".png", stored)[1].tobytes()
+
+
+def jpeg_bytes(rgb: npt.NDArray[np.uint8]) -> bytes:
+    """RGB image as a JPEG file."""
+    options = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+    return cv2.imencode(".jpg", rgb[..., ::-1], options)[1].tobytes()
 
 
 def write_png(path: Path, pixels: Array) -> None:
     """Grey or RGB image, or 16-bit labels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    path.write_bytes(cv2.imencode(".png", stored)[1].tobytes())
+    path.write_bytes(png_bytes(pixels))
 
 
-def write_jpeg(path: Path, rgb: npt.NDArray[np.uint8], quality: int = 95) -> None:
+def write_jpeg(path: Path, rgb: npt.NDArray[np.uint8]) -> None:
     """RGB image."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = (cv2.IMWRITE_JPEG_QUALITY, quality)
-    path.write_bytes(cv2.imencode(".jpg", rgb[..., ::-1], options)[1].tobytes())
+    path.write_bytes(jpeg_bytes(rgb))
 
 
 def write_array(path: Path, values: Array, dtype: str) -> None:

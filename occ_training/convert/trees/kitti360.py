@@ -65,7 +65,7 @@ class Kitti360Writer:
         self._poses: list[str] = []
         self._cameras: list[str] = []
         self._folders: set[str] = set()
-        shutil.copytree(calibration, root / "calibration", dirs_exist_ok=True)
+        copy_calibration(calibration, root)
 
     def add(self, frame: Kitti360Frame) -> None:
         """Write the next frame."""
@@ -116,7 +116,7 @@ class SscbenchWriter:
         self._matches: list[str] = []
         self._stamps: list[int] = []
         self._poses: list[str] = []
-        shutil.copytree(calibration, root / "calibration", dirs_exist_ok=True)
+        copy_calibration(calibration, root)
 
     def add(self, frame: Kitti360Frame) -> None:
         """Write the next frame; frames without a pose are not part of SSCBench."""
@@ -145,3 +145,10 @@ class SscbenchWriter:
         path = self._root / MATCH_LIST
         known = path.read_text("utf-8").splitlines() if path.is_file() else []
         write_lines(path, [*known, *self._matches])
+
+
+def copy_calibration(source: Path, root: Path) -> None:
+    """Put the calibration files in their place, byte for byte."""
+    target = root / "calibration"
+    if source.resolve() != target.resolve():
+        shutil.copytree(source, target, dirs_exist_ok=True)

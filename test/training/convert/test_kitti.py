@@ -299,7 +299,7 @@ def seen_points(opened, topic, scan):
 
 
 def test_the_published_field_of_view_follows_from_the_bag(shared_dir, tmp_path):
-    """Of sequence 04; the mask was made for images of 1220 px, with camera 2 at camera 0's place."""
+    """Of sequence 04; the mask was made for 1220 px, with camera 2 at the place of camera 0."""
     import cv2
 
     folder = tmp_path / "sequences" / "04"
