@@ -26,6 +26,7 @@ from occ_training.labels.teacher import OUTDOOR_CLASSES, TeacherInput
 
 _TEMPERATURE = 0.07  # a constant of LSeg, not stored in its checkpoint
 _PADDING = -1.0
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the student's images
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class LSegConfig:
         text_channels: Channels of the joint space.
         text_layers: Blocks of the text encoder.
         stride: Pixels of the student's image per answer.
+        published_slips: Give LSeg the student's colours, and cut its features, which come at half
+            resolution, with the numbers meant for full resolution: they show the image squeezed
+            into the upper half, over padding. VLScene's published weights were learnt so.
     """
 
     vit: str = "vit_large_patch16_384"
@@ -55,6 +59,7 @@ class LSegConfig:
     text_channels: int = 512
     text_layers: int = 12
     stride: int = 8
+    published_slips: bool = True
 
 
 class Readout(nn.Module):
@@ -93,11 +98,11 @@ class LSeg(nn.Module):
         self.text = TextEncoder(config.text_channels, config.text_layers)
 
     def padded_input(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        """The student's image at LSeg's width, filled up below to a square.
-
-        It keeps the student's normalisation, although LSeg was trained with another one.
-        """
+        """The student's image at LSeg's width, filled up below to a square."""
         side = self.config.image_side
+        if not self.config.published_slips:
+            mean, std = (image.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
+            image = (image * std + mean) * 2 - 1  # ImageNet's statistics to LSeg's 0.5 and 0.5
         resized = F.interpolate(image, (self._rows(image), side), mode="bilinear")
         return F.pad(resized, (0, 0, 0, side - resized.shape[2]), value=_PADDING)
 
@@ -112,10 +117,6 @@ class LSeg(nn.Module):
     ) -> TeacherTargets:
         """Features and class logits at the size of the student's feature map.
 
-        The published distillation cuts the features, which come at half resolution, with the
-        numbers meant for full resolution: they show the image squeezed into the upper half, over
-        padding. The student's weights were trained with it, so it stays.
-
         Args:
             image: Left images as the student gets them.
             text: Vectors of the class names, not normalised.
@@ -123,9 +124,10 @@ class LSeg(nn.Module):
         features = self.features(self.padded_input(image))
         logits = torch.einsum("bchw,kc->bkhw", _unit(features), _unit(text)) / _TEMPERATURE
         logits = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=True)
-        rows, size = self._rows(image), [side // self.config.stride for side in image.shape[2:]]
+        rows, slips = self._rows(image), self.config.published_slips
+        size = [side // self.config.stride for side in image.shape[2:]]
         return TeacherTargets(
-            F.interpolate(features[:, :, :rows], size, mode="bilinear"),
+            F.interpolate(features[:, :, : rows if slips else rows // 2], size, mode="bilinear"),
             F.interpolate(logits[:, :, :rows], size, mode="bilinear"),
         )
 
@@ -173,14 +175,23 @@ class LSegTeacher:
 
 
 def load_lseg(
-    path: Path, device: torch.device | str = "cpu", precision: Precision = "fp32"
+    path: Path,
+    config: LSegConfig | None = None,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
 ) -> LSegTeacher:
     """The teacher from a converted checkpoint (`occ weights convert lseg demo_e200.ckpt ...`).
+
+    Args:
+        path: The converted file.
+        config: Sizes; the published model by default.
+        device: Where it runs.
+        precision: Of the image side; published is fp16.
 
     Raises:
         WeightsError: The file is missing, damaged or of another model.
     """
-    network = LSeg(LSegConfig())
+    network = LSeg(config or LSegConfig())
     info = load_weights(network, path, system="lseg")
     return LSegTeacher(network, f"lseg {info.sha256[:12]}", device, precision)
 

@@ -24,8 +24,6 @@ class VLSceneConfig:
         neck_channels: Channels of the image features.
         context_channels: Channels of the lifted features.
         match_channels: Channels correlated between the views.
-        published_disparities: Look for depth at the published model's disparities, which agree with
-            no depth bin; False = at the true ones.
         stereo_groups: Correlation groups = channels of the stereo volume.
         interaction_channels: Channels of the volume interaction.
         sparse_channels: Channels of the sparse U-Net's three resolutions, finest first.
@@ -35,6 +33,11 @@ class VLSceneConfig:
         lift_voxel_m: Edge length of the voxels that features are lifted to.
         lift_shape: Voxels of the lifted volume.
         frame_id: Name of the grid's frame.
+        published_slips: Repeat the slips of the published training, around which its weights were
+            learnt: stereo looks for depth at disparities that agree with no depth bin; the depth
+            loss wants the bin after the right one; the point branch exchanges x and z and looks up
+            pixels of the right camera in the left image; the teacher gets the student's colours and
+            its features are cut out askew. A training of one's own does better without.
         teacher_classes: Classes of the teacher's pixel labels (training).
         teacher_channels: Channels of the teacher's features (training).
     """
@@ -50,7 +53,6 @@ class VLSceneConfig:
     neck_channels: int = 128
     context_channels: int = 128
     match_channels: int = 64
-    published_disparities: bool = True
     stereo_groups: int = 32
     interaction_channels: int = 32
     sparse_channels: tuple[int, int, int] = (64, 128, 256)
@@ -60,6 +62,7 @@ class VLSceneConfig:
     lift_voxel_m: float = 0.4  # labels are twice as fine; the head upsamples
     lift_shape: tuple[int, int, int] = (128, 128, 16)
     frame_id: str = "velodyne"
+    published_slips: bool = True
     teacher_classes: int = 21  # LSeg prompts, "others" included
     teacher_channels: int = 512  # CLIP ViT-B/32 text space
 
@@ -117,9 +120,9 @@ class VLSceneConfig:
             neck_channels=32,
             context_channels=32,
             match_channels=16,
-            published_disparities=False,
             stereo_groups=8,
             interaction_channels=8,
             sparse_channels=(8, 16, 32),
             head_channels=(16, 16),
+            published_slips=False,
         )

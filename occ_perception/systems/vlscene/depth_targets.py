@@ -16,8 +16,8 @@ def depth_bin_targets(
 ) -> Int[Tensor, "b h w"]:
     """Target bin of every feature cell, 255 where no LiDAR point tells.
 
-    The nearest point of a cell counts. The bins are those of the published training: target k
-    covers depths that lie one bin beyond the frustum's bin k, and the weights learnt it so.
+    The nearest point of a cell counts. With the published slips target k covers the depths of bin
+    k + 1.
 
     Args:
         depth_m: Sparse depth image of the left view at the network's size, metres, 0 = none.
@@ -27,5 +27,6 @@ def depth_bin_targets(
     cells = depth_m.view(-1, h, s, w, s).masked_fill(depth_m.view(-1, h, s, w, s) <= 0, torch.inf)
     step = config.depth_step_m
     position = (cells.amin(dim=(2, 4)) - (config.depth_min_m - step / 2)) / step
-    inside = (position >= 1) & (position < config.bins + 1)
-    return torch.where(inside, position.floor() - 1, NO_TARGET).long()
+    first = 1 if config.published_slips else 0
+    inside = (position >= first) & (position < config.bins + first)
+    return torch.where(inside, position.floor() - first, NO_TARGET).long()

@@ -62,16 +62,13 @@ class SurroundBlock(nn.Module):
 class PointHead(nn.Module):
     """Training only: classes of LiDAR points from the scene features and the image.
 
-    Two slips of the published model are kept, its weights were trained with them: x and z change
-    places where the volume is sampled, and the caller passes pixels of the right camera for
-    features of the left one.
-
     Args:
         channels: Channels of the scene features.
         image_channels: Channels of the image features.
         classes: Number of classes.
         lower_m: Lower corner of the grid.
         upper_m: Upper corner of the grid.
+        published_slips: Let x and z change places where the volume is sampled, as published.
     """
 
     def __init__(
@@ -81,6 +78,7 @@ class PointHead(nn.Module):
         classes: int,
         lower_m: Sequence[float],
         upper_m: Sequence[float],
+        published_slips: bool = True,
     ) -> None:
         super().__init__()
         self.image_reduce = nn.Linear(image_channels, channels)
@@ -91,6 +89,7 @@ class PointHead(nn.Module):
             nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, classes)
         )
         self.lower_m, self.upper_m = tuple(lower_m), tuple(upper_m)
+        self.published_slips = published_slips
 
     def forward(
         self,
@@ -115,7 +114,8 @@ class PointHead(nn.Module):
     def _from_scene(self, scene: Tensor, points: Tensor) -> Tensor:
         lower, upper = points.new_tensor(self.lower_m), points.new_tensor(self.upper_m)
         place = 2 * (points - lower) / (upper - lower) - 1
-        # grid_sample wants (z, y, x); the published model hands it (x, y, z).
+        if not self.published_slips:
+            place = place.flip(1)  # grid_sample wants (z, y, x)
         sampled = F.grid_sample(scene[None], place[None, :, None, None], align_corners=False)
         return sampled[0, :, :, 0, 0].T
 

@@ -88,6 +88,7 @@ class VLScene(nn.Module):
             config.classes,
             config.grid.origin_m,
             config.grid.upper_m,
+            config.published_slips,
         )
 
     def train(self, mode: bool = True) -> VLScene:

@@ -98,7 +98,7 @@ class ViewTransformer(nn.Module):
         super().__init__()
         channels = config.neck_channels
         self.grid, self.stride = config.lift_grid, config.stride
-        self.published_disparities = config.published_disparities
+        self.published_slips = config.published_slips
         self.depth_net = DepthNet(channels, channels, config.context_channels, config.bins)
         self.stereo_net = StereoNet(channels, channels, config.match_channels, config.stereo_groups)
         self.volume_interaction = VolumeInteraction(config.interaction_channels)
@@ -141,7 +141,7 @@ class ViewTransformer(nn.Module):
 
     def _to_depth(self, geometry: StereoGeometry) -> Float[Tensor, "b d d"]:
         depths = self.frustum[:, 0, 0, 2]
-        if self.published_disparities:
+        if self.published_slips:
             return disparity_to_depth(geometry.calib, len(depths))
         scale = geometry.post_rots[:, :, 0, 0] / self.stride
         return true_disparity_to_depth(geometry.calib, scale, depths)

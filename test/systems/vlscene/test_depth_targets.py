@@ -1,5 +1,7 @@
 """Training targets of the depth distribution."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -35,3 +37,12 @@ def test_the_nearest_point_of_a_cell_counts():
     image = torch.zeros(1, 32, 64)
     image[0, 0, 0], image[0, 7, 7], image[0, 8, 0] = 20.0, 5.0, 3.0
     assert depth_bin_targets(image, CONFIG)[0, 0, 0] == 5  # floor((5 - 1.75) / 0.5) - 1
+
+
+def test_without_the_slips_the_target_is_the_bin_of_the_depth():
+    config = dataclasses.replace(VLSceneConfig(), published_slips=False)
+    depth = torch.zeros(1, *config.input_size)
+    depth[0, 0, :5] = torch.tensor([0.0, 0.0, 0.0, 0.0, 12.1])
+    bins = depth_bin_targets(depth, config)
+    assert bins[0, 0, 0] == round((12.0 - config.depth_min_m) / config.depth_step_m)
+    assert depth_bin_targets(depth, VLSceneConfig())[0, 0, 0] == bins[0, 0, 0] - 1

@@ -73,6 +73,16 @@ def test_scene_is_sampled_with_x_and_z_exchanged(point_head):
     assert sampled[1].sum() == 0
 
 
+def test_without_the_slips_the_scene_is_sampled_where_the_point_is():
+    limits = {"lower_m": (0.0, -4.0, -1.0), "upper_m": (8.0, 4.0, 1.0)}
+    head = PointHead(4, 3, 5, **limits, published_slips=False)
+    scene = torch.zeros(4, 8, 8, 4)
+    scene[:, 6, 4, 0] = 7.0
+    sampled = head._from_scene(scene, torch.tensor([[6.5, 0.5, -0.75], [0.5, 0.5, 0.9]]))
+    torch.testing.assert_close(sampled[0], torch.full((4,), 7.0))
+    assert sampled[1].sum() == 0
+
+
 def test_image_counts_only_where_seen(point_head):
     image = torch.ones(3, 6, 8)
     uvd = torch.tensor([[0.0, 0.0, 5.0], [0.0, 0.0, 0.0], [1.0, 0.0, 5.0], [0.0, -1.2, 5.0]])
