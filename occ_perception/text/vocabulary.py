@@ -72,7 +72,7 @@ def check_prompts(prompts: Sequence[str]) -> None:
             raise ConfigError(f"prompt {prompt!r} is not text; give words such as 'traffic cone'")
         if len(prompt) > _LONGEST:
             raise ConfigError(
-                f"prompt '{prompt[:30]}...' has {len(prompt)} characters, at most {_LONGEST} are read"
+                f"prompt '{prompt[:30]}...' has {len(prompt)} characters; write at most {_LONGEST}"
             )
 
 

@@ -288,7 +288,7 @@ def reducer_rule(case: Case, name: str) -> Rule:
 
 def render(case: Case, weights: Weights) -> Outputs:
     """Sampling, weights, rendered vectors, loss and gradients."""
-    batch, count, channels = (case.spec["inputs"][n] for n in "BRC")
+    batch, channels = (case.spec["inputs"][n] for n in "BC")
     rng = told_rng(case, "inputs.order")
     factor, shift = case.numbers(r"float32\)\*([\d.]+-\d+)", "inputs.order")
     shape = (batch, *GRID.shape[::-1])

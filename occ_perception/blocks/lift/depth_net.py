@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -30,20 +30,39 @@ class CameraGate(nn.Module):
         return features * self.conv_expand(F.relu(self.conv_reduce(embedding))).sigmoid()
 
 
-class Aspp(nn.Module):
-    """Atrous spatial pyramid pooling: dilated branches beside the global mean."""
+def _two_groups(channels: int) -> nn.Module:
+    """A batch norm over one value per sample cannot train on one image; groups can."""
+    return nn.GroupNorm(2, channels)
 
-    def __init__(self, channels: int, dilations: Sequence[int] = (1, 6, 12, 18)) -> None:
+
+class Aspp(nn.Module):
+    """Atrous spatial pyramid pooling: dilated branches beside the global mean.
+
+    Args:
+        channels: Width of input and output.
+        dilations: One branch each.
+        width: Channels of a branch, `channels` if None.
+        pool_norm: Makes the norm behind the global mean from its channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dilations: Sequence[int] = (1, 6, 12, 18),
+        width: int | None = None,
+        pool_norm: Callable[[int], nn.Module] = _two_groups,
+    ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(self._branch(channels, dilation) for dilation in dilations)
+        width = width or channels
+        self.branches = nn.ModuleList(self._branch(channels, width, d) for d in dilations)
         self.pool = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.GroupNorm(2, channels),  # a batch norm over one value per sample cannot train
+            nn.Conv2d(channels, width, 1, bias=False),
+            pool_norm(width),
             nn.ReLU(inplace=True),
         )
         self.project = nn.Sequential(
-            nn.Conv2d(channels * (len(dilations) + 1), channels, 1, bias=False),
+            nn.Conv2d(width * (len(dilations) + 1), channels, 1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5),
@@ -53,14 +72,14 @@ class Aspp(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     @staticmethod
-    def _branch(channels: int, dilation: int) -> nn.Sequential:
+    def _branch(channels: int, width: int, dilation: int) -> nn.Sequential:
         size, padding = (1, 0) if dilation == 1 else (3, dilation)
-        conv = nn.Conv2d(channels, channels, size, 1, padding, dilation, bias=False)
-        return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        conv = nn.Conv2d(channels, width, size, 1, padding, dilation, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The branches, concatenated and projected back."""
-        context = self.pool(x).expand_as(x)
+        context = self.pool(x).expand(-1, -1, *x.shape[2:])
         return self.project(torch.cat([*(branch(x) for branch in self.branches), context], dim=1))
 
 

@@ -16,13 +16,18 @@ class FPN(nn.Module):
         in_channels: Channels of the maps, finest first.
         out_channels: Channels of every output.
         extra_levels: Further outputs, each half as large, made from the coarsest output.
+        outputs: Number of outputs that exist at all, finest first; None = all.
     """
 
     def __init__(
-        self, in_channels: Sequence[int], out_channels: int, extra_levels: int = 0
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        extra_levels: int = 0,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
-        strides = [1] * len(in_channels) + [2] * extra_levels
+        strides = ([1] * len(in_channels) + [2] * extra_levels)[:outputs]
         self.lateral_convs = nn.ModuleList(nn.Conv2d(c, out_channels, 1) for c in in_channels)
         self.fpn_convs = nn.ModuleList(
             nn.Conv2d(out_channels, out_channels, 3, stride, padding=1) for stride in strides

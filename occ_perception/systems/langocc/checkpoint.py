@@ -1,0 +1,126 @@
+"""Official checkpoints of LangOcc and our network, both ways, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from occ_perception.core.key_pairs import KeyPairs
+from occ_perception.systems.langocc.config import LangOccConfig
+from occ_perception.systems.langocc.model import LangOcc
+
+_DEPTH = "img_view_transformer.depth_net."
+_ASPP = f"{_DEPTH}depth_conv.3.", "depth_net.depth_conv.3."
+_SEQUENTIAL = (("conv", "0"), ("bn", "1"))  # official parts of a convolution and ours
+
+NAMES = KeyPairs(
+    (
+        ("img_backbone.", "backbone."),
+        ("img_neck.*.*.conv.", "neck.*.*."),
+        (f"{_DEPTH}bn.", "depth_net.camera_norm."),
+        *(
+            (f"{_DEPTH}{what}_{part}.", f"depth_net.{what}_gate.{part.split('.')[1]}.")
+            for what in ("depth", "context")
+            for part in ("mlp.fc1", "mlp.fc2", "se.conv_reduce", "se.conv_expand")
+        ),
+        *(
+            (f"{_ASPP[0]}aspp{i + 1}.{theirs}.", f"{_ASPP[1]}branches.{i}.{ours}.")
+            for i in range(4)
+            for theirs, ours in (("atrous_conv", "0"), ("bn", "1"))
+        ),
+        (f"{_ASPP[0]}global_avg_pool.", f"{_ASPP[1]}pool."),
+        (f"{_ASPP[0]}conv1.", f"{_ASPP[1]}project.0."),
+        (f"{_ASPP[0]}bn1.", f"{_ASPP[1]}project.1."),
+        (f"{_DEPTH}cost_volumn_net.", "depth_net.cost_net."),
+        (_DEPTH, "depth_net."),
+        *(
+            pair
+            for theirs, ours in _SEQUENTIAL
+            for pair in (
+                (f"pre_process_net.layers.0.*.*.{theirs}.", f"pre_process.*.*.{ours}."),
+                (
+                    f"img_bev_encoder_backbone.layers.*.*.*.{theirs}.",
+                    f"encoder.stages.*.*.*.{ours}.",
+                ),
+                (f"img_bev_encoder_neck.conv.{theirs}.", f"encoder.fuse.{ours}."),
+            )
+        ),
+        ("final_conv.conv.", "final.0."),
+        *(
+            (f"{head}_decoder.layers.{3 * i}.", f"{head}_head.{2 * i}.")
+            for head in ("density", "language")
+            for i in range(4)
+        ),
+        ("reducer.U", "reducer.U"),
+    )
+)
+
+
+def relayout(tensor: Tensor) -> Tensor:
+    """3D kernels `[out, in, z, y, x]` become `[out, in, x, y, z]`, and back; the rest stays."""
+    return tensor.permute(0, 1, 4, 3, 2) if tensor.ndim == 5 else tensor
+
+
+class LangOccCheckpoint:
+    """Map of official checkpoints (see `weights.convert.CheckpointMap`).
+
+    Args:
+        config: The network that the checkpoint is for; the default is the published "Full".
+    """
+
+    system = "langocc"
+    labels = "occ3d_nuscenes"
+    licence = "AGPL-3.0 (official code); trained on nuScenes (CC BY-NC-SA 4.0)"
+
+    def __init__(self, config: LangOccConfig | None = None) -> None:
+        self._config = config or LangOccConfig()
+
+    def config(self) -> Mapping[str, Any]:
+        """Configuration of the network, as plain values."""
+        return dataclasses.asdict(self._config)
+
+    def grid(self) -> Mapping[str, Any]:
+        """Grid of the predicted voxels, as plain values."""
+        return dataclasses.asdict(self._config.grid)
+
+    def drop_reason(self, key: str) -> str | None:
+        """Why an official entry is left out on purpose, or None when it is kept."""
+        return "counter of a batch norm" if key.endswith(".num_batches_tracked") else None
+
+    def rename(self, key: str) -> str | None:
+        """Our name of an official entry, or None when it is not known."""
+        return NAMES.rename(key)
+
+    def relayout(self, key: str, tensor: Tensor) -> Tensor:
+        """An official entry in our layout (a view)."""
+        return relayout(tensor)
+
+    def check(self, official: Mapping[str, Tensor]) -> None:
+        """Nothing to compare: official files hold no constants."""
+
+    def wanted(self) -> Mapping[str, tuple[int, ...]]:
+        """Names and shapes of our network."""
+        with torch.device("meta"):
+            state = LangOcc(self._config).state_dict()
+        return {
+            name: tuple(tensor.shape)
+            for name, tensor in state.items()
+            if not name.endswith("num_batches_tracked")
+        }
+
+    def export(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our state as the official code would save it, counters included.
+
+        Raises:
+            WeightsError: An entry has no official name.
+        """
+        named = NAMES.export(
+            {k: relayout(v) for k, v in ours.items() if not k.endswith("num_batches_tracked")}
+        )
+        counters = (k for k in named if k.endswith("running_var"))
+        zeros = {k.replace("running_var", "num_batches_tracked"): torch.tensor(0) for k in counters}
+        return {**named, **zeros}
