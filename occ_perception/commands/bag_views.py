@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from occ_perception.bags.index import open_index
-from occ_perception.bags.topics import TopicKind, kind_of
+from occ_perception.bags.topics import COMPRESSED, TopicKind, kind_of
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.core.labels import load_label_map
+from occ_perception.core.types import CameraFrame
 from occ_perception.geometry.transforms import Matrix, inverse
 from occ_perception.viz.bag_pictures import (
     lidar_over_image,
@@ -27,6 +30,7 @@ WORLDS = ("odom", "map")
 BASE = "base_link"
 LIDAR, VOXELS = "lidar", "voxels"
 TRUTH = "/ground_truth/"
+SINGLE_PX, SEVERAL_PX = 1200, 800  # widths of the images
 
 
 def draw_bag(bag: Path, output: Path, count: int) -> list[Path]:
@@ -81,7 +85,8 @@ def open_scene(bag: Path) -> BagScene:
 
 def instant(scene: BagScene, row: int) -> dict[str, Picture]:
     """The pictures of one instant, by name."""
-    views, layers = scene.views(row), scene.labels(row)
+    layers = scene.labels(row)
+    views = [for_display(view, scene) for view in scene.views(row)]
     caption = Caption(scene.name, scene.stamp_ns(row))
     drawn: dict[str, Picture] = {}
     points, voxels = layers.get(LIDAR), layers.get(VOXELS)
@@ -100,6 +105,18 @@ def instant(scene: BagScene, row: int) -> dict[str, Picture]:
         images = [view.frame.image for view in views]
         drawn["images"] = _sheet([Picture(image) for image in images])
     return drawn
+
+
+def for_display(view: View, scene: BagScene) -> View:
+    """The view in a size that suits a sheet, with the camera's short name."""
+    old = view.frame.camera
+    width = SINGLE_PX if len(scene.cameras) == 1 else SEVERAL_PX
+    camera = replace(
+        old.resized(width, round(old.height * width / old.width)),
+        name=old.name.removesuffix(COMPRESSED).rsplit("/", 1)[0],
+    )
+    image = cv2.resize(view.frame.image, (camera.width, camera.height))
+    return replace(view, frame=CameraFrame(image, camera, view.frame.stamp_ns))
 
 
 def _relative(view: View, T_base_layer: Matrix, T_world_base: Matrix | None) -> Matrix:
