@@ -11,6 +11,7 @@ from occ_perception.core.labels import load_label_map
 from occ_training.world.classes import Class, lookup, palette, priority
 from occ_training.world.config import (
     HELD_RANGES,
+    RIGS,
     SPLITS,
     TRAIN_RANGES,
     WORLD_VERSION,
@@ -24,7 +25,7 @@ from occ_training.world.lidar import sweep_lidar
 from occ_training.world.manifest import digest, manifest, primitives_json
 from occ_training.world.retrieval import queries, visible_points
 from occ_training.world.scene import build_scene
-from occ_training.world.sensed import Mapper
+from occ_training.world.sensed import Mapper, Mapping
 from occ_training.world.teachers import (
     UNLABELLED,
     class_embeddings,
@@ -240,3 +241,18 @@ def test_floors_are_printed_and_depth_alone_does_not_solve_it(kitti, kitti_frame
 def test_a_grid_without_knowledge_has_no_score():
     unknown = np.full((4, 4, 4), 255, dtype=np.uint8)
     assert np.isnan(score("x", [np.zeros_like(unknown)], [unknown]).iou)
+
+
+@pytest.mark.parametrize("rig", RIGS)
+def test_every_rig_makes_whole_frames(rig):
+    scene = build_scene(WorldConfig(rig, "tiny", 1002))
+    frame = make_frame(scene, Mapper(scene, Mapping(20.0, 20.0, 200)), 0, Parts(colour=False))
+    assert list(frame.pictures) == [camera.name for camera in scene.rig.cameras]
+    for picture in frame.pictures.values():
+        assert picture.rgb is None
+        assert picture.surface.mean() > 0.15
+        assert (picture.distance_m[picture.surface] > 0.05).all()
+    assert (frame.sweep is None) == (scene.rig.lidar is None)
+    assert (frame.voxels.exact.labels > 0).mean() > 0.05
+    assert 0.02 < frame.voxels.camera_mask.mean() < 0.7
+    assert (frame.voxels.sensed is None) == (frame.sweep is None)
