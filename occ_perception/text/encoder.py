@@ -1,53 +1,85 @@
-"""CLIP's text encoder (Radford et al. 2021), on open_clip; nothing is downloaded."""
+"""Prompts to vectors with CLIP's text encoder; the only module that imports open_clip."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
-from jaxtyping import Float, Int
-from open_clip import tokenize
-from open_clip.transformer import QuickGELU, TextTransformer
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-CONTEXT = 77
+from occ_perception.core.errors import ConfigError
+from occ_perception.text.embeddings import TextEmbeddings
+from occ_perception.text.vocabulary import check_prompts
+
+# OpenAI's weights were trained with its quick approximation of GELU.
+MODEL, WEIGHTS = "ViT-B-16-quickgelu", "openai"
+_SCENE_LEADS = ("there is a", "there is the", "this is a", "this is the", "this is one")
+SCENE_TEMPLATES = tuple(f"{lead} {{}} in the scene." for lead in _SCENE_LEADS)
 
 
-class TextEncoder(nn.Module):
-    """The text half of OpenAI's CLIP; its entries carry the names of the official files.
-
-    ViT-B/32 and ViT-B/16 share these sizes (not the weights); ViT-L/14 is wider.
+class TextEncoder:
+    """CLIP's text encoder, loaded when it is first used.
 
     Args:
-        width: Channels of the transformer and of the joint space.
-        layers: Blocks of the transformer.
-        heads: Attention heads.
+        device: Where it runs.
+        model: open_clip's name of the model.
+        weights: open_clip's name of the weights, or a file.
     """
 
-    def __init__(self, width: int = 512, layers: int = 12, heads: int = 8) -> None:
-        super().__init__()
-        self.channels = width
-        self.transformer = TextTransformer(
-            context_length=CONTEXT,
-            width=width,
-            heads=heads,
-            layers=layers,
-            output_dim=width,
-            act_layer=QuickGELU,  # OpenAI's weights were trained with it
-        )
+    def __init__(
+        self, device: torch.device | str = "cpu", model: str = MODEL, weights: str = WEIGHTS
+    ) -> None:
+        self._device, self._model, self._weights = torch.device(device), model, weights
 
-    def forward(self, tokens: Int[Tensor, "n 77"]) -> Float[Tensor, "n c"]:
-        """Vectors of tokenised texts, not normalised."""
-        return self.transformer(tokens)
+    @property
+    def clip(self) -> str:
+        """Name that is stored with embeddings."""
+        return f"{self._model}/{self._weights}"
 
-    def encode(self, texts: Sequence[str]) -> Float[Tensor, "n c"]:
-        """Vectors of texts, not normalised.
+    @cached_property
+    def _network(self) -> nn.Module:
+        network = _open_clip().create_model(self._model, pretrained=self._weights)
+        return network.eval().to(self._device)
+
+    @cached_property
+    def _tokenizer(self):
+        return _open_clip().get_tokenizer(self._model)
+
+    def templates(self) -> tuple[str, ...]:
+        """CLIP's 80 templates for ImageNet and five about scenes, with `{}` for the words."""
+        return (*(t("{}") for t in _open_clip().OPENAI_IMAGENET_TEMPLATES), *SCENE_TEMPLATES)
+
+    def encode(self, prompts: Sequence[str], *, templates: bool = True) -> TextEmbeddings:
+        """Unit vectors of prompts.
 
         Args:
-            texts: At most 75 tokens count of each.
+            prompts: Words to look for.
+            templates: Average over all templates, as every published number was made.
+
+        Raises:
+            ConfigError: A prompt is not usable, or open_clip is not installed.
         """
-        return self(tokens_of(texts).to(self.transformer.positional_embedding.device))
+        check_prompts(prompts)
+        patterns = self.templates() if templates else ("{}",)
+        vectors = [self._mean_vector([p.format(prompt) for p in patterns]) for prompt in prompts]
+        return TextEmbeddings(self.clip, templates, tuple(prompts), torch.stack(vectors))
+
+    @torch.no_grad()
+    def _mean_vector(self, texts: Sequence[str]) -> Float[Tensor, " c"]:
+        tokens = self._tokenizer(list(texts)).to(self._device)
+        vectors = F.normalize(self._network.encode_text(tokens).float(), dim=-1)
+        return F.normalize(vectors.mean(dim=0), dim=-1)
 
 
-def tokens_of(texts: Sequence[str]) -> Int[Tensor, "n 77"]:
-    """Byte-pair tokens between start (49406) and end (49407), filled up with 0."""
-    return tokenize(list(texts), CONTEXT)
+def _open_clip():
+    try:
+        import open_clip
+    except ImportError:
+        raise ConfigError(
+            "encoding new prompts needs open_clip; install it with "
+            "pip install 'occ_perception[text]', or use prompts whose embeddings are stored"
+        ) from None
+    return open_clip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -183,9 +185,9 @@ def rays(case: Case, weights: Weights) -> Outputs:
 def _frame_pixels(case: Case, rng: np.random.Generator, frame: int, count: int) -> RayPixels:
     """One key frame, drawn in the case's order; only the targets are not stored."""
     (channels,) = case.integers(r"standard_normal\(\(\d+,(\d+)\)\)")
-    for low, high in ((0, 899), (0, 1599), (0.5, 55)):
-        rng.uniform(low, high, count)
-    rng.integers(0, 6, count)
+    for low, high in re.findall(r"uniform\(([\d.]+),([\d.]+),\d+\)", case.text()):
+        rng.uniform(float(low), float(high), count)
+    rng.integers(*case.integers(r"integers\((\d+,\d+),\d+\)"), count)
     targets = rng.standard_normal((count, channels))
     targets = (targets / np.linalg.norm(targets, axis=1, keepdims=True)).astype(np.float16)
     pixels, depth, cams = (case.stored[name][frame] for name in ("pixels", "depths", "cams"))

@@ -1,0 +1,1 @@
+"""Pictures of Gaussians over time for training: one signature, two rasterisers."""
