@@ -2,7 +2,7 @@
 
 import pytest
 
-from bags.sample_bags import START_NS, camera_info, image
+from bags.sample_bags import START_NS, camera_info, image, write_stereo_bag
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.stereo import find_stereo, info_topic
 from occ_perception.bags.writer import BagWriter
