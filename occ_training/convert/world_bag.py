@@ -31,7 +31,7 @@ from occ_training.convert.fisheye_fit import fit_equidistant
 from occ_training.convert.kitti360 import SEMANTIC
 from occ_training.convert.lidar import SWEEPS
 from occ_training.convert.messages import TEXT, CameraModel, Outgoing, VoxelTruth
-from occ_training.convert.nuscenes import CAMERA_MASK, OCC3D_GRID, OCC3D_LABELS
+from occ_training.convert.nuscenes import CAMERA_MASK, OCC3D_GRID, OCC3D_LABELS, Box, markers
 from occ_training.convert.report import Report
 from occ_training.convert.semantickitti_voxels import (
     GRID,
@@ -166,6 +166,8 @@ def nuscenes_content(scene: Scene, frames: Iterator[Frame]) -> Content:
             add_pose(content, scene.recorded_pose(time_s), stamp_ns)
         add_pose(content, scene.recorded_pose(frame.time_s), frame.stamp_ns)
         add_nuscenes_sweep(content, frame, lidar_frame)
+        if boxes := true_boxes(scene, frame):
+            add(content, frame.stamp_ns, *markers(boxes, frame.stamp_ns))
         if frame.voxels is not None:
             add(content, frame.stamp_ns, *occ3d_voxels(frame))
     return content
@@ -259,6 +261,15 @@ def add_nuscenes_sweep(content: Content, frame: Frame, frame_id: str) -> None:
     classes = {"label": values.lookup("lidarseg")[frame.sweep.class_id].astype("<u2")}
     labelled = {axis: columns[axis] for axis in "xyz"} | classes
     add(content, stamp_ns, messages.points(TRUE_POINTS, frame_id, stamp_ns, labelled))
+
+
+def true_boxes(scene: Scene, frame: Frame) -> list[Box]:
+    """Annotated objects as the converter reads them from the tables."""
+    return [
+        Box(frame.stamp_ns, a.T_global_box, (length, width, height), a.category, a.instance)
+        for a in values.annotations(scene, frame)
+        for width, length, height in [a.size_wlh_m]
+    ]
 
 
 def kitti_voxels(frame: Frame, scheme: VoxelScheme) -> Outgoing:

@@ -182,7 +182,8 @@ def nuscenes_key(scene: Scene, frame: Frame) -> Key:
     pose = scene.recorded_pose(frame.time_s)
     sweep = values.nuscenes_sweep(frame.sweep)
     files.append(SensorFile(scene.rig.lidar.name, stamp_us, pose, True, None, sweep, lidarseg))
-    return Key(stamp_us, files, (), frame.voxels and values.occ3d_voxels(frame.voxels))
+    voxels = frame.voxels and values.occ3d_voxels(frame.voxels)
+    return Key(stamp_us, files, values.annotations(scene, frame), voxels)
 
 
 WRITERS = {

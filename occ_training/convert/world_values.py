@@ -11,8 +11,9 @@ import numpy.typing as npt
 from occ_perception.geometry.transforms import Matrix, inverse
 from occ_training.convert.content import T_BASE_VELODYNE
 from occ_training.convert.trees.kitti import RawVoxels
-from occ_training.convert.trees.nuscenes import Occ3dVoxels
+from occ_training.convert.trees.nuscenes import Annotation, Occ3dVoxels
 from occ_training.data.semantickitti_labels import IGNORE
+from occ_training.world.annotations import instance_boxes
 from occ_training.world.classes import Class, lookup
 from occ_training.world.frames import Frame, VoxelTruth
 from occ_training.world.lidar import LidarSweep
@@ -21,6 +22,18 @@ from occ_training.world.scene import Scene
 
 KITTI_RIGS = ("kitti", "kitti00")
 RGB_TO_GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as image libraries convert
+CATEGORIES: dict[int, str] = {
+    Class.CAR: "vehicle.car",
+    Class.BICYCLE: "vehicle.bicycle",
+    Class.BICYCLIST: "vehicle.bicycle",
+    Class.MOTORCYCLE: "vehicle.motorcycle",
+    Class.MOTORCYCLIST: "vehicle.motorcycle",
+    Class.TRUCK: "vehicle.truck",
+    Class.BUS: "vehicle.bus.rigid",
+    Class.CONSTRUCTION_VEHICLE: "vehicle.construction",
+    Class.TRAILER: "vehicle.trailer",
+    Class.PERSON: "human.pedestrian.adult",
+}
 STREET_OBJECTS = 1000  # Cityscapes' instance ids: label * 1000 + instance
 
 
@@ -95,6 +108,26 @@ def nuscenes_sweep(sweep: LidarSweep) -> npt.NDArray[np.float32]:
     """`[n, 5]` x, y, z, intensity 0..255, ring."""
     intensity = np.rint(255 * sweep.reflectance)
     return np.column_stack([sweep.points, intensity, sweep.ring]).astype(np.float32)
+
+
+def annotations(scene: Scene, frame: Frame) -> list[Annotation]:
+    """Boxes of the things that the sweep hit, in the recorded global frame, whose ego z is 0."""
+    hits = np.bincount(frame.sweep.instance_id, minlength=len(scene.instances) + 1)
+    T_recorded_true = scene.recorded_pose(frame.time_s) @ inverse(frame.T_world_base)
+    boxes = []
+    for box in instance_boxes(scene, frame.time_s):
+        if hits[box.instance_id] and box.class_id in CATEGORIES:
+            length, width, height = box.size_m
+            boxes.append(
+                Annotation(
+                    instance=box.instance_id,
+                    category=CATEGORIES[box.class_id],
+                    T_global_box=T_recorded_true @ box.T_world_box,
+                    size_wlh_m=(width, length, height),
+                    lidar_points=int(hits[box.instance_id]),
+                )
+            )
+    return boxes
 
 
 def street_labels(

@@ -16,8 +16,8 @@ LOCAL_TIME = timedelta(hours=2)  # German summer time, in which KITTI's files ar
 
 
 def png_bytes(pixels: Array) -> bytes:
-    """Grey or RGB image, or 16-bit labels, as a PNG file."""
-    stored = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    """Grey, RGB or RGBA image, or 16-bit labels, as a PNG file."""
+    stored = pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
     return cv2.imencode(".png", stored)[1].tobytes()
 
 
