@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from occ_perception.geometry.transforms import (
@@ -43,6 +44,7 @@ from occ_training.convert.files import (
     nanoseconds,
     note_gaps,
     numbered,
+    read_image,
     read_stamps,
     read_table,
     read_text,
@@ -55,6 +57,7 @@ from occ_training.convert.report import DatasetError, Report
 EARTH_RADIUS_M = 6_378_137.0  # of KITTI's Mercator projection
 LOCAL_TIME = timedelta(hours=2)  # German summer time; the files do not say so
 OXTS_NUMBERS = 30
+DEPTH_PER_M = 256  # the PNG's values, 0 = no depth
 IMU = "imu_link"
 DRIVE = re.compile(r"(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync")
 
@@ -140,6 +143,15 @@ class KittiDrive:
             stamps_ns = read_times(self.folder / folder / "timestamps.txt", report)
             note_gaps(report, self.folder / folder, images, stamps_ns)
             add_images(content, self.folder / folder, images, stamps_ns, camera, options, report)
+            self._add_depth(content, folder, camera, stamps_ns)
+
+    def _add_depth(
+        self, content: Content, folder: str, camera: CameraModel, stamps_ns: Mapping[int, int]
+    ) -> None:
+        """The depth benchmark's accumulated LiDAR depth, where it was unpacked into the drive."""
+        files = numbered(self.folder / "proj_depth" / "groundtruth" / folder, ".png")
+        for frame in files.keys() & stamps_ns.keys():
+            content.at(stamps_ns[frame], depth_image, files[frame], camera, stamps_ns[frame])
 
     def _add_sweeps(self, content: Content, report: Report) -> None:
         folder = self.folder / "velodyne_points"
@@ -292,6 +304,21 @@ def poses_of_base(measured: Mapping[int, Oxts], T_base_imu: Matrix) -> dict[int,
         poses[number] = T_mercator_imu @ inverse(T_base_imu)
     origin = next(iter(poses.values()))[:3, 3].copy()
     return {number: transform(-origin) @ T for number, T in poses.items()}
+
+
+def depth_image(path: Path, camera: CameraModel, stamp_ns: int) -> list[Outgoing]:
+    """Depth along the optical axis in metres, 0 where there is none.
+
+    Raises:
+        DatasetError: The file is damaged, no 16-bit PNG, or of another size than the images.
+    """
+    data = read_image(path, camera.size).data
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 2:
+        raise DatasetError(f"{path} is no depth map (16-bit grey PNG): {COPY_AGAIN}")
+    topic = f"/ground_truth{camera.topic.rsplit('/', 1)[0]}/depth"
+    depth_m = values.astype("<f4") / np.float32(DEPTH_PER_M)
+    return [messages.raw_image(topic, camera.frame_id, stamp_ns, depth_m, "32FC1")]
 
 
 def imu_and_fix(oxts: Oxts, stamp_ns: int) -> list[Outgoing]:

@@ -28,7 +28,6 @@ from occ_training.convert.content import (
     stereo_projections,
 )
 from occ_training.convert.fisheye_fit import fit_equidistant
-from occ_training.convert.kitti360 import SEMANTIC
 from occ_training.convert.lidar import SWEEPS
 from occ_training.convert.messages import TEXT, CameraModel, Outgoing, VoxelTruth
 from occ_training.convert.nuscenes import CAMERA_MASK, OCC3D_GRID, OCC3D_LABELS, Box, markers
@@ -44,7 +43,7 @@ from occ_training.convert.trees.files import jpeg_bytes, png_bytes
 from occ_training.convert.world_trees import mei_text
 from occ_training.data.semantickitti_labels import IGNORE
 from occ_training.world.config import WORLD_VERSION, WorldConfig
-from occ_training.world.frames import Frame, make_frames
+from occ_training.world.frames import Frame, Parts, make_frames
 from occ_training.world.lenses import Mei
 from occ_training.world.rigs import RigCamera
 from occ_training.world.scene import Scene, build_scene
@@ -72,12 +71,15 @@ class WorldScene:
 
     Attributes:
         config: Rig, preset, seed and so on.
+        cameras: Names of the rig's cameras that are wanted; None for all. One stereo pair of KITTI
+            is ("image_2", "image_3").
         jobs: Processes that compute frames.
         frames: Frames that were computed already, instead of computing them.
         split: Split it belongs to.
     """
 
     config: WorldConfig
+    cameras: tuple[str, ...] | None = None
     jobs: int = 1
     frames: tuple[Frame, ...] | None = None
     split: str = ""
@@ -89,7 +91,7 @@ class WorldScene:
 
     def __repr__(self) -> str:
         """What decides about the content, for the fingerprint of a conversion."""
-        return f"WorldScene({WORLD_VERSION}, {self.config!r})"
+        return f"WorldScene({WORLD_VERSION}, {self.config!r}, {self.cameras})"
 
     def read(self, options: Options, report: Report) -> Content:
         """Compute the scene.
@@ -98,6 +100,9 @@ class WorldScene:
             ConfigError: The rig has no scanner and no calibrated place, as single cameras.
         """
         scene = build_scene(self.config)
+        if self.cameras is not None:
+            kept = tuple(scene.rig.camera(name) for name in self.cameras)
+            scene = replace(scene, rig=replace(scene.rig, cameras=kept))
         if scene.rig.name in values.KITTI_RIGS or scene.rig.name == "kitti360":
             return kitti_content(scene, self._frames())
         if scene.rig.name == "nuscenes":
@@ -110,7 +115,7 @@ class WorldScene:
     def _frames(self) -> Iterator[Frame]:
         if self.frames is not None:
             return iter(self.frames)
-        return make_frames(self.config, jobs=self.jobs)
+        return make_frames(self.config, Parts(cameras=self.cameras), jobs=self.jobs)
 
 
 def kitti_content(scene: Scene, frames: Iterator[Frame]) -> Content:
@@ -135,9 +140,8 @@ def kitti_content(scene: Scene, frames: Iterator[Frame]) -> Content:
         for camera in scene.rig.cameras:
             image = png_bytes(values.picture(frame, camera))
             add_image(content, models[camera.name], image, "png", frame.stamp_ns)
+            add_true_images(content, models[camera.name], frame, camera.name, frame.stamp_ns)
         add_kitti_sweep(content, frame, is_odometry=is_odometry)
-        if not is_odometry:
-            add_label_images(content, frame, names["image_00"][1])
         if frame.voxels is not None:
             add(content, frame.stamp_ns, kitti_voxels(frame, scheme))
     return content
@@ -163,6 +167,7 @@ def nuscenes_content(scene: Scene, frames: Iterator[Frame]) -> Content:
             stamp_ns = scene.stamp_ns(time_s) // 1000 * 1000  # the data set has microseconds
             image = jpeg_bytes(frame.pictures[camera.name].rgb)
             add_image(content, models[camera.name], image, "jpeg", stamp_ns)
+            add_true_images(content, models[camera.name], frame, camera.name, stamp_ns)
             add_pose(content, scene.recorded_pose(time_s), stamp_ns)
         add_pose(content, scene.recorded_pose(frame.time_s), frame.stamp_ns)
         add_nuscenes_sweep(content, frame, lidar_frame)
@@ -240,15 +245,22 @@ def add_kitti_sweep(content: Content, frame: Frame, *, is_odometry: bool) -> Non
         add(content, frame.stamp_ns, cloud)
 
 
-def add_label_images(content: Content, frame: Frame, frame_id: str) -> None:
-    """Classes and instances of KITTI-360's left camera."""
-    for name, labels in zip(
-        ("semantic", "instance"), values.street_labels(frame, "image_00"), strict=True
-    ):
-        image = messages.compressed_image(
-            SEMANTIC.format(name), frame_id, frame.stamp_ns, png_bytes(labels), "png"
+def add_true_images(
+    content: Content, camera: CameraModel, frame: Frame, name: str, stamp_ns: int
+) -> None:
+    """Classes and instances (Cityscapes' ids, PNG) and depth along the axis (metres, 0 = none)."""
+    folder = f"/ground_truth{camera.topic.rsplit('/', 1)[0]}"
+    pairs = zip(("semantic", "instance"), values.street_labels(frame, name), strict=True)
+    images = [
+        messages.compressed_image(
+            f"{folder}/{kind}", camera.frame_id, stamp_ns, png_bytes(labels), "png"
         )
-        add(content, frame.stamp_ns, image)
+        for kind, labels in pairs
+    ]
+    render = frame.pictures[name]
+    depth_m = np.where(render.surface, render.depth_m, 0).astype("<f4")
+    depth = messages.raw_image(f"{folder}/depth", camera.frame_id, stamp_ns, depth_m, "32FC1")
+    add(content, stamp_ns, *images, depth)
 
 
 def add_nuscenes_sweep(content: Content, frame: Frame, frame_id: str) -> None:

@@ -2,24 +2,27 @@ import numpy as np
 import pytest
 from training.convert.conversions import Opened, convert_all, stamp_of
 from training.convert.small_trees import (
+    HEIGHT,
     PERIOD_NS,
     RAW_IMU,
     RAW_R_RECT,
     RAW_VELO,
     START_NS,
+    WIDTH,
     base_pose,
     kitti_calibration,
     raw_frames,
     write_raw,
 )
 
+from occ_perception.bags.images import decode_values
 from occ_perception.geometry.transforms import inverse, transform
 from occ_training.convert.content import rigid
 from occ_training.convert.kitti_raw import find_drives
 from occ_training.convert.report import DatasetError
+from occ_training.convert.trees.files import write_png
 
 NAME = "kitti_raw_2030_01_01_drive_9000_sync"
-FAR = 1.0  # metres of drive over which Mercator's scale is not exactly one
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,22 @@ def test_imu_and_gps(bag):
     assert imu.header.frame_id == "imu_link"
     assert fix.latitude == pytest.approx(49.0, abs=1e-4)
     assert stamp_of(fix) == stamp_of(imu)
+
+
+def test_depth_maps_become_metres(tmp_path):
+    tree = write_raw(tmp_path / "raw", raw_frames())
+    values = np.zeros((HEIGHT, WIDTH), np.uint16)
+    values[3, 4] = 256 * 7 + 64
+    folder = next(tree.rglob("image_02")).parent / "proj_depth/groundtruth/image_02"
+    write_png(folder / "0000000002.png", values)
+    write_png(folder / "0000000003.png", values.astype(np.uint8))
+    report = convert_all(find_drives(tree), tmp_path / "out")[NAME]
+    (message,) = Opened(tmp_path / "out" / NAME).messages("/ground_truth/camera_color/left/depth")
+    assert stamp_of(message) == START_NS + 2 * PERIOD_NS + 2
+    depth_m = decode_values(message)
+    assert depth_m[3, 4] == 7.25
+    assert depth_m.sum() == 7.25
+    assert "no depth map" in report.problems[0]
 
 
 def test_missing_sweeps_leave_the_others_at_their_times(tmp_path):

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from training.convert.conversions import Opened, convert_all, stamp_of
 
+from occ_perception.bags.reader import BagReader
+from occ_perception.bags.stereo import find_stereo
 from occ_perception.core.errors import ConfigError
+from occ_perception.geometry.transforms import inverse
+from occ_perception.viz.bag_pictures import project_points
 from occ_training.convert import kitti, kitti360, kitti_raw, nuscenes_tables
 from occ_training.convert.content import Options
 from occ_training.convert.runner import convert_scene
@@ -128,6 +132,34 @@ def test_truth_lies_under_the_sweep(worlds):
     labels = voxels.labels[tuple(cells[inside].T)]
     known = labels != 255
     assert (labels[known] > 0).mean() > 0.97
+
+
+def test_depth_in_the_bag_is_that_of_the_sweep(worlds):
+    """LiDAR through the bag's transforms meets the depth image of the same camera."""
+    _, _, direct = worlds("kitti")
+    camera = "/camera_color/left"
+    spec = SampleSpec(
+        cameras=(f"{camera}/image_rect/compressed",),
+        labels={"depth": f"/ground_truth{camera}/depth", "lidar": "/velodyne/points"},
+    )
+    sample = BagDataset([direct.index.path], spec)[0]
+    view, lidar = sample.views[0].frame, sample.labels["lidar"]
+    T = inverse(view.camera.T_base_cam) @ lidar.T_base_sensor
+    seen = project_points(lidar.xyz, view.camera, T)
+    u, v = np.rint(seen.uv).astype(int).T
+    depth_m = sample.labels["depth"].values[v, u]
+    near = np.abs(depth_m - seen.depth_m) < 0.03 * seen.depth_m
+    assert near.mean() > 0.85  # the rest: edges of a small image, and parallax
+
+
+def test_a_world_with_one_pair_of_cameras(worlds, tmp_path):
+    world, frames, _ = worlds("kitti")
+    scene = WorldScene(world.config, cameras=("image_2", "image_3"), frames=frames)
+    report = convert_scene(scene, tmp_path, Options())
+    assert report.counts["/camera_color/right/camera_info"] == 2
+    assert not [topic for topic in report.counts if topic.startswith("/camera/")]
+    with BagReader(tmp_path / scene.name) as bag:
+        assert find_stereo(bag).left_info == "/camera_color/left/camera_info"
 
 
 def test_another_rig_has_another_layout(worlds, tmp_path):
