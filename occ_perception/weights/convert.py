@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -177,7 +178,9 @@ def read_checkpoint(path: Path) -> object:
     elif path.stat().st_size > _LARGEST_LEGACY_BYTES:
         raise WeightsError(f"'{path.name}' is no torch archive and too large to be read at once")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch muses about pickle protocols
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError:
         raise WeightsError(
             f"'{path.name}' is damaged or holds code instead of plain tensors and is refused"
