@@ -8,16 +8,13 @@ time and last bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from typing import NamedTuple
 
 import lz4.frame
 import numpy as np
@@ -25,6 +22,7 @@ import numpy.typing as npt
 import zstandard
 
 from occ_perception.bags.messages import MessageTypes
+from occ_perception.bags.side_files import Arrays, from_json_array, json_array, side_file
 from occ_perception.core.errors import BagError
 
 VERSION = 1
@@ -39,7 +37,6 @@ TAIL_BYTES = 1 << 16
 COLUMNS = ("stamps_ns", "times_ns", "places")
 
 Longs = npt.NDArray[np.int64]
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
 class Place(NamedTuple):
@@ -350,60 +347,6 @@ class MessageStore:
         if key not in self._descriptors:
             self._descriptors[key] = os.open(self.files[file], os.O_RDONLY | os.O_CLOEXEC)
         return self._descriptors[key]
-
-
-def side_file(
-    path: Path, identity: str, name: str, make: Callable[[], Arrays]
-) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays that follow from a bag: read if they are stored and belong to it, else made and kept.
-
-    Args:
-        path: Folder of a bag, or a file of it.
-        identity: Of the bag's files; what was stored for another one does not count.
-        name: Name of the file beside the bag.
-        make: Makes the arrays.
-    """
-    for place in side_places(path, identity, name):
-        with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), np.load(place) as file:
-            if file["identity"].tobytes().decode() == identity:
-                return {key: file[key] for key in file.files}
-    arrays = dict(make()) | {"identity": np.frombuffer(identity.encode(), np.uint8)}
-    for place in side_places(path, identity, name):
-        if _save(arrays, place):
-            break
-    return arrays
-
-
-def side_places(path: Path, identity: str, name: str) -> list[Path]:
-    """Where such a file may be kept: beside the bag, else in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    beside = [path / name] if path.is_dir() else []
-    return [*beside, cache / "occ_perception" / "bags" / identity[:32] / name]
-
-
-def _save(arrays: Arrays, place: Path) -> bool:
-    """Write under a temporary name first; False where this place cannot be written to."""
-    temporary = place.with_name(f"{place.name}.{os.getpid()}.partial")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, place)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def json_array(value: object) -> npt.NDArray[np.uint8]:
-    """A JSON value as an array, to be stored beside others."""
-    return np.frombuffer(json.dumps(value).encode(), np.uint8)
-
-
-def from_json_array(array: npt.NDArray[np.generic]) -> Any:
-    """Inverse of `json_array`."""
-    return json.loads(array.tobytes())
 
 
 def _to_arrays(topics: Sequence[TopicIndex]) -> Arrays:

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from occ_perception.bags.index import (
-    Arrays,
-    BagIndex,
-    MessageStore,
-    from_json_array,
-    json_array,
-    side_file,
-)
+from occ_perception.bags.index import BagIndex, MessageStore
 from occ_perception.bags.messages import MessageTypes
+from occ_perception.bags.side_files import Arrays, from_json_array, json_array, side_file
 from occ_perception.core.errors import TransformError
 from occ_perception.geometry.transforms import Matrix, inverse, is_rigid, slerp, transform
 

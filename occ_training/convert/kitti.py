@@ -14,20 +14,17 @@ from occ_perception.core.labels import load_label_map
 from occ_perception.geometry.transforms import Matrix, inverse
 from occ_training.convert import messages
 from occ_training.convert.content import (
-    BASE,
     MAP,
     ODOM,
     T_BASE_VELODYNE,
     TRUE_LABEL_MAP,
     TRUE_POINTS,
     TRUE_VOXELS,
-    VELODYNE,
     Content,
     Link,
     Options,
     add_images,
     add_pose,
-    rectified_offset,
     rigid,
     stereo_projections,
 )
@@ -38,11 +35,11 @@ from occ_training.convert.files import (
     nanoseconds,
     note_gaps,
     numbered,
-    read_image,
     read_stamps,
     read_table,
     read_text,
 )
+from occ_training.convert.kitti_rig import check_group, image_size, sensor_links
 from occ_training.convert.lidar import labelled_sweep, sweep
 from occ_training.convert.messages import CameraModel, Outgoing, VoxelTruth
 from occ_training.convert.report import DatasetError, Report
@@ -82,22 +79,6 @@ PAIRS = (
     Pair(("image_2", "image_3"), ("P2", "P3"), "/camera_color", "camera_color"),
 )
 SIDES = ("left", "right")
-
-
-class Group(NamedTuple):
-    """Calibration of the sequences of one image width."""
-
-    focal_px: float
-    velodyne_to_camera_m: tuple[float, float, float]
-
-
-# Width -> what its calibration must say; files with lines of two groups circulate.
-GROUPS = {
-    1241: Group(718.856, (0.2918, -0.0114, -0.0562)),
-    1242: Group(721.5377, (0.2729, -0.0020, -0.0723)),
-    1226: Group(707.0912, (0.3335, -0.0048, -0.0756)),
-}
-FOCAL_TOLERANCE_PX, PLACE_TOLERANCE_M = 1.0, 0.005
 
 
 @dataclass(frozen=True)
@@ -247,62 +228,6 @@ def find_sequences(
             f"{source} has no KITTI sequence: give the folder that holds sequences/00 and so on"
         )
     return [KittiSequence(roots[0], number, semantic, epoch_ns) for number in numbers]
-
-
-def sensor_links(calibration: Mapping[str, Matrix], path: Path) -> list[Link]:
-    """The sensors below the base; camera 0 is where P0 projects from."""
-    T_left_velodyne = rigid(entry(dict(calibration), "Tr", (3, 4), path))
-    left = "camera_left_optical"
-    links = [
-        Link(BASE, VELODYNE, T_BASE_VELODYNE),
-        Link(VELODYNE, left, inverse(T_left_velodyne)),
-    ]
-    others = {
-        "P1": "camera_right_optical",
-        "P2": "camera_color_left_optical",
-        "P3": "camera_color_right_optical",
-    }
-    for name, frame in others.items():
-        if name in calibration:
-            P = entry(dict(calibration), name, (3, 4), path)
-            links.append(Link(left, frame, rectified_offset(P)))
-    return links
-
-
-def image_size(first: Path, P: Matrix, path: Path) -> tuple[int, int]:
-    """Size of a sequence's images, which the calibration must fit.
-
-    Raises:
-        DatasetError: The principal point is not near the middle of the image.
-    """
-    image = read_image(first)
-    if not 0.35 < P[0, 2] / image.width < 0.65:
-        raise DatasetError(
-            f"{path} has its image centre at {P[0, 2]:.0f} px, but {first} is {image.width} px "
-            "wide: use the calibration of this recording"
-        )
-    return image.width, image.height
-
-
-def check_group(calibration: Mapping[str, Matrix], width: int, focal_px: float, path: Path) -> None:
-    """Refuse calibration lines that belong to images of another width.
-
-    Raises:
-        DatasetError: The focal length or the velodyne's place is that of other sequences.
-    """
-    group = GROUPS.get(width)
-    if group is None:
-        return
-    place_m = inverse(rigid(calibration["Tr"].reshape(3, 4)))[:3, 3]
-    focal_fits = abs(focal_px - group.focal_px) < FOCAL_TOLERANCE_PX
-    place_fits = np.abs(place_m - group.velodyne_to_camera_m).max() < PLACE_TOLERANCE_M
-    if not (focal_fits and place_fits):
-        what = "P" if not focal_fits else "Tr"
-        raise DatasetError(
-            f"{path}: {what} does not belong to images of {width} px width, where the focal length "
-            f"is {group.focal_px} px and camera 0 is at {group.velodyne_to_camera_m} m: "
-            "take the calib.txt of this very sequence from the odometry benchmark"
-        )
 
 
 def read_poses(path: Path, report: Report) -> dict[int, Matrix]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,9 +14,6 @@ import numpy as np
 from occ_perception.geometry.transforms import (
     Matrix,
     inverse,
-    quaternion_from_matrix,
-    rotation_rpy,
-    transform,
 )
 from occ_training.convert import messages
 from occ_training.convert.content import (
@@ -39,7 +34,6 @@ from occ_training.convert.content import (
 from occ_training.convert.files import (
     COPY_AGAIN,
     ascending,
-    check_numbers,
     entry,
     nanoseconds,
     note_gaps,
@@ -47,36 +41,16 @@ from occ_training.convert.files import (
     read_image,
     read_stamps,
     read_table,
-    read_text,
 )
 from occ_training.convert.kitti import PAIRS, SIDES, read_poses
 from occ_training.convert.lidar import SWEEPS, sweep
 from occ_training.convert.messages import CameraModel, Outgoing
+from occ_training.convert.oxts import IMU, imu_and_fix, poses_of_base, read_oxts
 from occ_training.convert.report import DatasetError, Report
 
-EARTH_RADIUS_M = 6_378_137.0  # of KITTI's Mercator projection
 LOCAL_TIME = timedelta(hours=2)  # German summer time; the files do not say so
-OXTS_NUMBERS = 30
 DEPTH_PER_M = 256  # the PNG's values, 0 = no depth
-IMU = "imu_link"
 DRIVE = re.compile(r"(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync")
-
-
-class Oxts(NamedTuple):
-    """One measurement of the IMU with GPS, in SI units and radians."""
-
-    values: list[float]
-
-    @property
-    def position(self) -> tuple[float, float, float]:
-        """Latitude and longitude in degrees, altitude in metres."""
-        lat, lon, alt = self.values[:3]
-        return lat, lon, alt
-
-    @property
-    def rotation(self) -> Matrix:
-        """`[3, 3]` IMU axes in east, north, up."""
-        return rotation_rpy(*self.values[3:6])
 
 
 @dataclass(frozen=True)
@@ -278,34 +252,6 @@ def sweep_times(folder: Path, report: Report) -> dict[int, int]:
     return ascending(middles, start, report)
 
 
-def read_oxts(files: Mapping[int, Path], report: Report) -> dict[int, Oxts]:
-    """Measurements by frame; damaged ones are reported and left out."""
-    measured: dict[int, Oxts] = {}
-    for number, path in files.items():
-        with report.tolerating():
-            values = check_numbers(path, read_text(path).split()[:OXTS_NUMBERS], OXTS_NUMBERS, 1)
-            measured[number] = Oxts(values)
-    return measured
-
-
-def poses_of_base(measured: Mapping[int, Oxts], T_base_imu: Matrix) -> dict[int, Matrix]:
-    """Poses of the base in east, north, up; the origin is its place at the first frame."""
-    if not measured:
-        return {}
-    first = next(iter(measured.values()))
-    scale = math.cos(math.radians(first.position[0]))
-    poses = {}
-    for number, oxts in measured.items():
-        lat, lon, alt = oxts.position
-        east = scale * EARTH_RADIUS_M * math.radians(lon)
-        north = scale * EARTH_RADIUS_M * math.log(math.tan(math.radians(90 + lat) / 2))
-        T_mercator_imu = transform((east, north, alt))
-        T_mercator_imu[:3, :3] = oxts.rotation
-        poses[number] = T_mercator_imu @ inverse(T_base_imu)
-    origin = next(iter(poses.values()))[:3, 3].copy()
-    return {number: transform(-origin) @ T for number, T in poses.items()}
-
-
 def depth_image(path: Path, camera: CameraModel, stamp_ns: int) -> list[Outgoing]:
     """Depth along the optical axis in metres, 0 where there is none.
 
@@ -319,22 +265,3 @@ def depth_image(path: Path, camera: CameraModel, stamp_ns: int) -> list[Outgoing
     topic = f"/ground_truth{camera.topic.rsplit('/', 1)[0]}/depth"
     depth_m = values.astype("<f4") / np.float32(DEPTH_PER_M)
     return [messages.raw_image(topic, camera.frame_id, stamp_ns, depth_m, "32FC1")]
-
-
-def imu_and_fix(oxts: Oxts, stamp_ns: int) -> list[Outgoing]:
-    """sensor_msgs/Imu and NavSatFix."""
-    v = oxts.values
-    header = messages.header(stamp_ns, IMU)
-    orientation = dict(zip("xyzw", quaternion_from_matrix(oxts.rotation).tolist(), strict=True))
-    imu = {
-        "header": header,
-        "orientation": orientation,
-        "linear_acceleration": dict(zip("xyz", v[11:14], strict=True)),
-        "angular_velocity": dict(zip("xyz", v[17:20], strict=True)),
-    }
-    lat, lon, alt = oxts.position
-    fix = {"header": header, "latitude": lat, "longitude": lon, "altitude": alt}
-    return [
-        Outgoing("/imu/data", "sensor_msgs/msg/Imu", imu),
-        Outgoing("/gps/fix", "sensor_msgs/msg/NavSatFix", fix),
-    ]

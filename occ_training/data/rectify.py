@@ -32,7 +32,7 @@ class FisheyeView:
             perspective camera in the published KITTI-360 preparation.
         centre: Principal point, normalised (x, y).
         about_x_deg: How the view is turned; -15 looks 15 degrees down.
-        about_y_deg: The same about the vertical axis.
+        about_y_deg: The same about the vertical axis, mirrored for a lens that looks to the right.
     """
 
     width: int = 640
@@ -108,7 +108,9 @@ def rectifier(
 def _cut_view(
     source: BagCamera, T_base_cam: Matrix, view: FisheyeView, mei: str | None
 ) -> Rectifier:
-    R = virtual_rotation(view.about_x_deg, view.about_y_deg).double().numpy()
+    looks_left = T_base_cam[1, 2] >= 0
+    about_y_deg = view.about_y_deg if looks_left else -view.about_y_deg
+    R = virtual_rotation(view.about_x_deg, about_y_deg).double().numpy()
     to_pixels = np.array(
         [
             [(view.width - 1) / 2, 0, (view.width - 1) / 2],

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from occ_perception.geometry.transforms import Matrix
-from occ_training.convert.kitti_raw import EARTH_RADIUS_M
+from occ_training.convert.oxts import EARTH_RADIUS_M
 from occ_training.convert.trees.files import (
     local_time,
     numbers,

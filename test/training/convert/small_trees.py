@@ -4,7 +4,7 @@ import numpy as np
 
 from occ_perception.geometry.transforms import inverse, rotation_rpy, transform
 from occ_training.convert.content import rigid
-from occ_training.convert.kitti360 import Calibration
+from occ_training.convert.kitti360_rig import Calibration
 from occ_training.convert.trees.kitti import KittiFrame, KittiSequenceWriter, RawVoxels
 from occ_training.convert.trees.kitti360 import Kitti360Frame, Kitti360Writer, SscbenchWriter
 from occ_training.convert.trees.kitti_raw import RawFrame, write_day, write_drive
