@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
