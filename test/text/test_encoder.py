@@ -1,18 +1,49 @@
+"""The text encoder without its library, and with a stand-in for it."""
+
+import sys
+import types
+
+import pytest
 import torch
 
-from occ_perception.text.encoder import TextEncoder, tokens_of
+from occ_perception.core.errors import ConfigError
+from occ_perception.text.encoder import TextEncoder
 
 
-def test_tokens_are_framed_and_padded():
-    tokens = tokens_of(["road", "a parked car"])
-    assert tokens.shape == (2, 77)
-    assert tokens[0, 0] == 49406 and tokens[0, 2] == 49407 and tokens[0, 3:].sum() == 0
+class StandIn(torch.nn.Module):
+    """Encodes a text as counts of its letters."""
+
+    def encode_text(self, tokens):
+        return tokens.float()
 
 
-def test_a_text_does_not_depend_on_its_neighbours():
-    torch.manual_seed(0)
-    encoder = TextEncoder(width=32, layers=2, heads=4).eval()
-    with torch.no_grad():
-        both, alone = encoder.encode(["road", "a parked car"]), encoder.encode(["a parked car"])
-    assert torch.allclose(both[1], alone[0], atol=1e-5)
-    assert not torch.allclose(both[0], both[1], atol=1e-2)
+@pytest.fixture
+def open_clip(monkeypatch):
+    module = types.ModuleType("open_clip")
+    module.OPENAI_IMAGENET_TEMPLATES = [lambda c: f"a photo of a {c}.", lambda c: f"a {c}."]
+    module.create_model = lambda name, pretrained: StandIn()
+    count = lambda text: torch.bincount(torch.tensor(list(text.encode())), minlength=256)
+    module.get_tokenizer = lambda name: lambda texts: torch.stack([count(t) for t in texts])
+    monkeypatch.setitem(sys.modules, "open_clip", module)
+
+
+def test_without_the_library_the_error_names_the_cure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(ConfigError, match=r"occ_perception\[text\]"):
+        TextEncoder().encode(["car"])
+
+
+def test_templates_are_averaged_as_unit_vectors(open_clip):
+    encoder = TextEncoder()
+    assert len(encoder.templates()) == 2 + 5
+    assert "there is the {} in the scene." in encoder.templates()
+    single = [encoder.encode([t.format("car")], templates=False) for t in encoder.templates()]
+    mean = torch.stack([s.vectors[0] for s in single]).mean(dim=0)
+    found = encoder.encode(["car"])
+    torch.testing.assert_close(found.vectors[0], mean / mean.norm())
+    assert found.clip == "ViT-B-16-quickgelu/openai"
+
+
+def test_bad_prompts_never_reach_the_encoder(open_clip):
+    with pytest.raises(ConfigError, match="not text"):
+        TextEncoder().encode(["car", ""])

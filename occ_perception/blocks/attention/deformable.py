@@ -180,7 +180,7 @@ class DeformableCrossAttention(nn.Module):
         bags = F.embedding_bag(
             rows.flatten(0, 1), table, per_sample_weights=share.flatten(0, 1), mode="sum"
         )
-        return bags.view(len(view), -1)
+        return bags.view(len(view), values.shape[2])
 
 
 def _taps(
