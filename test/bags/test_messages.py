@@ -42,8 +42,8 @@ def test_bytes_are_taken_as_array_contents():
 
 
 def test_misspelt_field_is_named():
-    with pytest.raises(BagError, match="no field widht"):
-        TYPES.build("sensor_msgs/msg/Image", {"widht": 3})
+    with pytest.raises(BagError, match="no field widthh"):
+        TYPES.build("sensor_msgs/msg/Image", {"widthh": 3})
 
 
 def test_impossible_value_is_refused():

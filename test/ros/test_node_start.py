@@ -29,7 +29,7 @@ def output(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-p", "system.wieghts:=x"], ["'system.wieghts'", "did you mean system.weights"]),
+        (["-p", "system.weightz:=x"], ["'system.weightz'", "did you mean system.weights"]),
         (["-p", "system.device:=toaster"], ["'toaster'", "give auto, cpu or cuda:N"]),
         (["-p", "output.max_height_m:=-90.0", "-p", "output.min_height_m:=-99.0",
           "-p", "system.preset:=nano"], ["holds no voxel layer"]),

@@ -74,7 +74,7 @@ def test_refusals_name_the_parameter_and_what_it_must_be(name, value, words):
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("system.wieghts", "system.weights"),
+        ("system.weightz", "system.weights"),
         ("weights", "system.weights"),
         ("output.max_skew_s", "cameras.max_skew_s"),
     ],
@@ -174,8 +174,8 @@ def test_overrides_are_read_and_everything_is_declared_with_its_range(rcl_interf
 
 
 def test_an_unknown_override_refuses_the_node(rcl_interfaces):
-    with pytest.raises(ConfigError, match=r"system\.wieghts"):
-        params.Parameters(FakeNode(system__wieghts="x"), NodeSettings)
+    with pytest.raises(ConfigError, match=r"system\.weightz"):
+        params.Parameters(FakeNode(system__weightz="x"), NodeSettings)
 
 
 def test_a_change_is_judged_as_a_whole_before_it_happens(rcl_interfaces):
