@@ -158,6 +158,9 @@ class KittiSequence:
         check_group(calibration, width, published[0][0, 0], path)
         rig = zip(SIDES, pair.folders, files, stereo_projections(*published), strict=True)
         for side, folder, images, P in rig:
+            if not images:
+                report.lacks(f"{folder} ({pair.topic}/{side})")
+                continue
             camera = CameraModel(
                 f"{pair.topic}/{side}/image_rect", f"{pair.frame}_{side}_optical", width, height, P
             )
@@ -203,7 +206,9 @@ class KittiSequence:
 
     def _add_voxels(self, content: Content, stamps_ns: Mapping[int, int], report: Report) -> None:
         raw = numbered(self.folder / "voxels", ".label")
-        ready = preprocessed(self.root, "labels", self.number)
+        # Beside dataset/ as the usual scripts write them, or inside.
+        folders = (self.root.parent, self.root)
+        ready = {k: v for f in folders for k, v in preprocessed(f, "labels", self.number).items()}
         if not raw and not ready:
             report.lacks(f"voxels ({TRUE_VOXELS})")
             return

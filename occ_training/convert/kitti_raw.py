@@ -111,6 +111,9 @@ class KittiDrive:
         published = [entry(dict(table), f"P_rect_{f[-2:]}", (3, 4), path) for f in folders]
         rig = zip(SIDES, folders, files, stereo_projections(*published), strict=True)
         for side, folder, images, P in rig:
+            if not images:
+                report.lacks(f"{folder} ({names[0]}/{side})")
+                continue
             width, height = entry(dict(table), f"S_rect_{folder[-2:]}", (2,), path).astype(int)
             topic, frame = f"{names[0]}/{side}/image_rect", f"{names[1]}_{side}_optical"
             camera = CameraModel(topic, frame, int(width), int(height), P)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -190,6 +191,11 @@ def _reports(
         try:
             for future in as_completed(waiting):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                "a process of the conversion was killed, as when memory runs out: "
+                "convert again with --resume and fewer --jobs"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

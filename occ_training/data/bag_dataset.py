@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from torch.utils.data import Dataset, Sampler
 
 from occ_perception.core.errors import BagError, ConfigError
@@ -45,7 +46,8 @@ class BagDataset(Dataset[Sample]):
         self.scenes: list[BagScene] = open_scenes(drives, spec)
         self.transform = transform
         self._seed = seed
-        self._epoch = 0
+        # Shared memory: workers that stay for several epochs must hear of the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._ends = np.cumsum([len(scene) for scene in self.scenes])
         if not len(self):
             why = {s.name: s.dropped for s in self.scenes}
@@ -55,8 +57,8 @@ class BagDataset(Dataset[Sample]):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the transform choose anew; call before the workers of an epoch start."""
-        self._epoch = epoch
+        """Make the transform choose anew, in workers that are running, too."""
+        self._epoch.fill_(epoch)
 
     def place_of(self, index: int) -> tuple[BagScene, int]:
         """Scene of a sample, and the row of its anchor image there.
@@ -89,7 +91,7 @@ class BagDataset(Dataset[Sample]):
         )
         if self.transform is None:
             return sample
-        rng = np.random.default_rng((self._seed, self._epoch, index % len(self)))
+        rng = np.random.default_rng((self._seed, int(self._epoch), index % len(self)))
         return self.transform(sample, rng)
 
     def close(self) -> None:

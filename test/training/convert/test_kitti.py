@@ -144,7 +144,7 @@ def test_voxels_are_training_ids_with_a_mask(bag, frames):
 
 
 def test_preprocessed_labels_stand_in_for_raw_ones(fresh, tmp_path, tree):
-    shutil.copytree(tree.parent / "labels", fresh.parents[1] / "labels")
+    shutil.copytree(tree.parent / "labels", fresh.parents[2] / "labels")
     whole = convert_fresh(fresh, tmp_path)
     first = Opened(tmp_path / "out" / "semantickitti_30").messages("/ground_truth/voxels")
     shutil.rmtree(fresh / "voxels")
@@ -219,6 +219,14 @@ def test_a_damaged_file_is_named_and_the_rest_converted(
     expected = (others for part, others in goes_with.items() if file.startswith(part))
     assert fewer == {topic}.union(*expected)
     assert report.counts[topic] == whole[topic] - 1
+
+
+def test_a_camera_that_was_not_copied_is_absent_not_damaged(fresh, tmp_path):
+    shutil.rmtree(fresh / "image_3")
+    report = convert_fresh(fresh, tmp_path)
+    assert report.problems == []
+    assert report.absent == ["image_3 (/camera_color/right)"]
+    assert report.counts[COLOUR.format("left")] == 6
 
 
 def test_times_that_go_back_lose_their_frame(fresh, tmp_path):

@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +105,21 @@ def test_a_full_disk_leaves_no_bag_and_stops(tmp_path, monkeypatch):
             done.append(report.scene)
     assert done == ["a"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "inventory.json"]
+
+
+@dataclass(frozen=True)
+class Dying(Counting):
+    """A scene whose process is killed."""
+
+    def text(self, number):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_told(tmp_path):
+    scenes = [Dying("a"), Dying("b")]
+    with pytest.raises(DatasetError, match="was killed"):
+        list(convert(scenes, tmp_path, Options(), jobs=2))
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_damaged_inventory_is_named(tmp_path):

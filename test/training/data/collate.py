@@ -1,4 +1,4 @@
-"""What workers of a DataLoader send back; spawned ones must be able to import it."""
+"""What workers of a DataLoader do; spawned ones must be able to import it."""
 
 
 def read_stamp(sample):
@@ -7,3 +7,7 @@ def read_stamp(sample):
 
 def keep_stamps(samples):
     return [read_stamp(sample) for sample in samples]
+
+
+def draw_number(sample, rng):
+    return int(rng.integers(1 << 30))

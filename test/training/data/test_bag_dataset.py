@@ -23,7 +23,7 @@ from training.convert.small_trees import (
     write_kitti360,
     write_nuscenes,
 )
-from training.data.collate import keep_stamps, read_stamp
+from training.data.collate import draw_number, keep_stamps, read_stamp
 
 from occ_perception.bags.cameras import cameras_of_bag
 from occ_perception.bags.index import MessageStore, open_index
@@ -412,15 +412,29 @@ def test_order_is_new_in_every_epoch_and_resumes():
 
 
 def test_transform_depends_on_sample_and_epoch_only(bags):
-    def draw(sample, rng):
-        return int(rng.integers(1 << 30))
-
-    dataset = BagDataset([bags / "semantickitti_30"], stereo(), transform=draw, seed=5)
+    dataset = BagDataset([bags / "semantickitti_30"], stereo(), transform=draw_number, seed=5)
     once = [dataset[i] for i in range(6)]
     assert [dataset[i] for i in reversed(range(6))] == once[::-1]
     assert len(set(once)) == 6
     dataset.set_epoch(1)
     assert dataset[0] != once[0]
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_that_stay_hear_of_the_next_epoch(bags, start):
+    dataset = BagDataset([bags / "semantickitti_31"], stereo(), transform=draw_number, seed=5)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=1,
+        persistent_workers=True,
+        multiprocessing_context=start,
+    )
+    first = list(loader)
+    dataset.set_epoch(1)
+    second = list(loader)
+    assert second != first
+    assert second == [dataset[i] for i in range(3)]
 
 
 def test_splits_by_scene(bags):
