@@ -3,11 +3,11 @@
 What is started stands in occ_perception/ros/launch_plan.py, which `occ run vlscene` reads as well.
 """
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
 from occ_perception.ros.launch_plan import declared_arguments, from_text, plan
 
 SYSTEM = "vlscene"
