@@ -31,9 +31,8 @@ def render(means, opacities, features, scale=0.3, extents=square_extents, camera
 
 def random_scene(count=200):
     g = torch.Generator().manual_seed(3)
-    means = torch.rand(count, 3, generator=g) * torch.tensor([6.0, 4, 8]) - torch.tensor(
-        [3.0, 2, 1]
-    )
+    means = torch.rand(count, 3, generator=g) * torch.tensor([6.0, 4, 8])
+    means -= torch.tensor([3.0, 2, 1])
     return means, torch.rand(count, generator=g), torch.randn(count, 2, generator=g)
 
 

@@ -27,7 +27,7 @@ def test_vectors_of_another_clip_are_refused(tmp_path):
 
 
 def test_an_unknown_prompt_names_the_cure():
-    with pytest.raises(ConfigError, match="'bus'.*open_clip"):
+    with pytest.raises(ConfigError, match=r"'bus'.*open_clip"):
         embeddings().find(["car", "bus"])
 
 

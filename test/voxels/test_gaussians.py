@@ -1,6 +1,6 @@
 """Gaussians summed into voxels, against the formula taken voxel by voxel."""
 
-import math
+import itertools
 
 import pytest
 import torch
@@ -38,17 +38,16 @@ def summed_by_hand(gaussians, reach):
     P = precisions(gaussians.scales, gaussians.quaternions)
     for g in range(len(gaussians.means)):
         mean = gaussians.means[g]
-        base = [
-            math.floor((float(mean[a]) - GRID.origin_m[a]) / GRID.voxel_size_m[a]) for a in range(3)
+        base, _ = GRID.index_of(mean.numpy())
+        cube = [
+            range(max(b - reach, 0), min(b + reach + 1, n))
+            for b, n in zip(base, GRID.shape, strict=True)
         ]
-        cube = [range(max(b - reach, 0), min(b + reach + 1, n)) for b, n in zip(base, GRID.shape)]
-        for i in cube[0]:
-            for j in cube[1]:
-                for k in cube[2]:
-                    d = torch.from_numpy(GRID.center_of([i, j, k])).float() - mean
-                    w = torch.exp(-0.5 * d @ P[g] @ d)
-                    density[i, j, k] += gaussians.opacities[g, 0] * w
-                    logits[i, j, k] += gaussians.logits[g] * w
+        for voxel in itertools.product(*cube):
+            d = torch.from_numpy(GRID.center_of(voxel)).float() - mean
+            w = torch.exp(-0.5 * d @ P[g] @ d)
+            density[voxel] += gaussians.opacities[g, 0] * w
+            logits[voxel] += gaussians.logits[g] * w
     return density.clamp(0, 1), logits
 
 

@@ -16,9 +16,8 @@ WIDTH, HEIGHT = 48, 32
 
 def scene(device="cpu"):
     g = torch.Generator().manual_seed(0)
-    means = torch.rand(100, 3, generator=g) * torch.tensor([6.0, 4, 8]) + torch.tensor(
-        [-3.0, -2, 1]
-    )
+    means = torch.rand(100, 3, generator=g) * torch.tensor([6.0, 4, 8])
+    means += torch.tensor([-3.0, -2, 1])
     gaussians = Gaussians(
         means,
         torch.rand(100, 3, generator=g) * 0.4 + 0.02,
