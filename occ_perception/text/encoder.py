@@ -1,4 +1,4 @@
-"""Prompts to vectors with CLIP's text encoder; the only module that imports open_clip."""
+"""Prompts to vectors with CLIP's text encoder, whose weights open_clip brings."""
 
 from __future__ import annotations
 

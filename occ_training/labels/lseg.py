@@ -20,7 +20,7 @@ from occ_perception.blocks.necks.dpt import DptNeck
 from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 from occ_perception.systems.base import Precision, autocast
 from occ_perception.systems.vlscene.distillation import TeacherTargets
-from occ_perception.text.encoder import TextEncoder
+from occ_perception.text.tower import TextTower
 from occ_perception.weights.load import load_weights
 from occ_training.labels.teacher import OUTDOOR_CLASSES, TeacherInput
 
@@ -95,7 +95,7 @@ class LSeg(nn.Module):
             self.encoder.channels, config.level_channels, config.channels, batch_norm=True
         )
         self.to_text = nn.Conv2d(config.channels, config.text_channels, 1)
-        self.text = TextEncoder(config.text_channels, config.text_layers)
+        self.text = TextTower(config.text_channels, config.text_layers)
 
     def padded_input(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
         """The student's image at LSeg's width, filled up below to a square."""

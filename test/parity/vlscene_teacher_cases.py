@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from occ_perception.text.encoder import tokens_of
+from occ_perception.text.tower import tokens_of
 from occ_perception.weights.convert import convert_state
 from occ_training.labels.lseg import LSeg, LSegCheckpoint, LSegConfig
 from occ_training.labels.teacher import OUTDOOR_CLASSES
