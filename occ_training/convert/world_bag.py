@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.core.labels import load_label_map
-from occ_perception.geometry.transforms import Matrix, inverse
-from occ_training.convert import messages
+from occ_perception.geometry.transforms import inverse
+from occ_training.convert import messages, world_messages
 from occ_training.convert import world_values as values
 from occ_training.convert.content import (
     BASE,
@@ -18,8 +18,6 @@ from occ_training.convert.content import (
     ODOM,
     T_BASE_VELODYNE,
     TRUE_LABEL_MAP,
-    TRUE_POINTS,
-    TRUE_VOXELS,
     VELODYNE,
     Content,
     Link,
@@ -28,23 +26,15 @@ from occ_training.convert.content import (
     stereo_projections,
 )
 from occ_training.convert.fisheye_fit import fit_equidistant
-from occ_training.convert.lidar import SWEEPS
-from occ_training.convert.messages import TEXT, CameraModel, Outgoing, VoxelTruth
-from occ_training.convert.nuscenes import CAMERA_MASK, OCC3D_GRID, OCC3D_LABELS, Box, markers
+from occ_training.convert.messages import TEXT, CameraModel, Outgoing
+from occ_training.convert.nuscenes import OCC3D_LABELS
 from occ_training.convert.report import Report
-from occ_training.convert.semantickitti_voxels import (
-    GRID,
-    SEMANTICKITTI_SCHEME,
-    SSCBENCH_SCHEME,
-    VoxelScheme,
-    training_voxels,
-)
-from occ_training.convert.trees.files import jpeg_bytes, png_bytes
+from occ_training.convert.semantickitti_voxels import SEMANTICKITTI_SCHEME, SSCBENCH_SCHEME
 from occ_training.convert.world_trees import mei_text
-from occ_training.data.semantickitti_labels import IGNORE
-from occ_training.world.config import WORLD_VERSION, WorldConfig
+from occ_training.world.config import TRAIN_RANGES, WORLD_VERSION, WorldConfig
 from occ_training.world.frames import Frame, Parts, make_frames
 from occ_training.world.lenses import Mei
+from occ_training.world.manifest import primitives_json
 from occ_training.world.rigs import RigCamera
 from occ_training.world.scene import Scene, build_scene
 
@@ -63,6 +53,7 @@ KITTI360 = {
 }
 PAIRS = (("image_0", "image_1"), ("image_2", "image_3"), ("image_00", "image_01"))
 WORLD_TEXT = "/ground_truth/world"  # which world it is: version, seed, rig
+PRIMITIVES = "/ground_truth/world/primitives"  # JSON of all solids: the oracle
 
 
 @dataclass(frozen=True)
@@ -87,14 +78,16 @@ class WorldScene:
     @property
     def name(self) -> str:
         """Name of its bag."""
-        return f"world_{self.config.rig}_{self.config.preset}_{self.config.seed}"
+        kind = "" if self.config.ranges == TRAIN_RANGES else "_held"
+        kind += "_cube" if self.config.marked_cube else ""
+        return f"world_{self.config.rig}_{self.config.preset}_{self.config.seed}{kind}"
 
     def __repr__(self) -> str:
         """What decides about the content, for the fingerprint of a conversion."""
         return f"WorldScene({WORLD_VERSION}, {self.config!r}, {self.cameras})"
 
     def read(self, options: Options, report: Report) -> Content:
-        """Compute the scene.
+        """Plan the scene's messages; each frame is computed when its first message is written.
 
         Raises:
             ConfigError: The rig has no scanner and no calibrated place, as single cameras.
@@ -103,56 +96,79 @@ class WorldScene:
         if self.cameras is not None:
             kept = tuple(scene.rig.camera(name) for name in self.cameras)
             scene = replace(scene, rig=replace(scene.rig, cameras=kept))
+        count = self.config.frames if self.frames is None else len(self.frames)
+        film = Film(self._frames(), count)
         if scene.rig.name in values.KITTI_RIGS or scene.rig.name == "kitti360":
-            return kitti_content(scene, self._frames())
+            return kitti_content(scene, film)
         if scene.rig.name == "nuscenes":
-            return nuscenes_content(scene, self._frames())
+            return nuscenes_content(scene, film)
         raise ConfigError(
             f"rig {scene.rig.name} is a single camera of a 2D test set, which has no bag: "
             "use kitti, kitti00, kitti360 or nuscenes"
         )
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterable[Frame]:
         if self.frames is not None:
-            return iter(self.frames)
+            return self.frames
         return make_frames(self.config, Parts(cameras=self.cameras), jobs=self.jobs)
 
 
-def kitti_content(scene: Scene, frames: Iterator[Frame]) -> Content:
+class Film:
+    """Frames in their order, of which only the latest is kept: a long drive needs little memory.
+
+    Args:
+        frames: All frames of a scene, made as they are asked for.
+        count: How many.
+    """
+
+    def __init__(self, frames: Iterable[Frame], count: int) -> None:
+        self._coming: Iterator[Frame] = iter(frames)
+        self._latest: Frame | None = None
+        self.count = count
+
+    def __getitem__(self, index: int) -> Frame:
+        """The frame of a number that is not before the latest one."""
+        while self._latest is None or self._latest.index < index:
+            self._latest = next(self._coming)
+        return self._latest
+
+
+def kitti_content(scene: Scene, film: Film) -> Content:
     """A drive with the KITTI or KITTI-360 rig."""
     is_odometry = scene.rig.name in values.KITTI_RIGS
     names = KITTI if is_odometry else KITTI360
     scheme = SEMANTICKITTI_SCHEME if is_odometry else SSCBENCH_SCHEME
-    T_base_velodyne = scene.rig.lidar.T_base_lidar
     content = Content(links=[Link(BASE, VELODYNE, T_BASE_VELODYNE), Link(MAP, ODOM, np.eye(4))])
     for camera in scene.rig.cameras:
-        T = inverse(T_base_velodyne) @ camera.T_base_cam
+        T = inverse(scene.rig.lidar.T_base_lidar) @ camera.T_base_cam
         content.links.append(Link(VELODYNE, names[camera.name][1], T))
     models = camera_models(scene, names)
     add_latched(content, scene, scheme.label_map)
     add_mei(content, scene, names)
-    origin: Matrix | None = None
-    for frame in frames:
-        base = values.velodyne_base(scene, frame.time_s)
-        if origin is None:
-            origin = inverse(base) if is_odometry else np.eye(4)
-        add_pose(content, origin @ base, frame.stamp_ns)
+    first = inverse(values.velodyne_base(scene, 0.0)) if is_odometry else np.eye(4)
+
+    def make(index: int) -> list[Outgoing]:
+        frame, made = film[index], []
         for camera in scene.rig.cameras:
-            image = png_bytes(values.picture(frame, camera))
-            add_image(content, models[camera.name], image, "png", frame.stamp_ns)
-            add_true_images(content, models[camera.name], frame, camera.name, frame.stamp_ns)
-        add_kitti_sweep(content, frame, is_odometry=is_odometry)
+            made += world_messages.pictures(models[camera.name], frame, camera, "png")
+        made += world_messages.kitti_sweep(frame, VELODYNE, is_odometry=is_odometry)
         if frame.voxels is not None:
-            add(content, frame.stamp_ns, kitti_voxels(frame, scheme))
+            made.append(world_messages.kitti_voxels(frame, scheme))
+        return [*made, world_messages.hashes(frame)]
+
+    for index, time_s in enumerate(scene.frame_times[: film.count].tolist()):
+        stamp_ns = scene.stamp_ns(time_s)
+        add_pose(content, first @ values.velodyne_base(scene, time_s), stamp_ns)
+        content.at(stamp_ns, make, index)
     return content
 
 
-def nuscenes_content(scene: Scene, frames: Iterator[Frame]) -> Content:
+def nuscenes_content(scene: Scene, film: Film) -> Content:
     """A drive with the nuScenes rig: key frames, every image with a stamp and pose of its own."""
     rig = scene.rig
-    content = Content(links=[Link(MAP, ODOM, np.eye(4))])
     lidar_frame = rig.lidar.name.lower()
-    content.links.append(Link(BASE, lidar_frame, rig.lidar.T_base_lidar))
+    links = [Link(MAP, ODOM, np.eye(4)), Link(BASE, lidar_frame, rig.lidar.T_base_lidar)]
+    content = Content(links=links)
     names = {
         c.name: (f"/{c.name.lower()}/image_rect_color", f"{c.name.lower()}_optical")
         for c in rig.cameras
@@ -161,20 +177,27 @@ def nuscenes_content(scene: Scene, frames: Iterator[Frame]) -> Content:
         content.links.append(Link(BASE, names[camera.name][1], camera.T_base_cam))
     models = camera_models(scene, names)
     add_latched(content, scene, OCC3D_LABELS)
-    for frame in frames:
-        for camera in rig.cameras:
-            time_s = frame.time_s + camera.delay_s
-            stamp_ns = scene.stamp_ns(time_s) // 1000 * 1000  # the data set has microseconds
-            image = jpeg_bytes(frame.pictures[camera.name].rgb)
-            add_image(content, models[camera.name], image, "jpeg", stamp_ns)
-            add_true_images(content, models[camera.name], frame, camera.name, stamp_ns)
-            add_pose(content, scene.recorded_pose(time_s), stamp_ns)
-        add_pose(content, scene.recorded_pose(frame.time_s), frame.stamp_ns)
-        add_nuscenes_sweep(content, frame, lidar_frame)
-        if boxes := true_boxes(scene, frame):
-            add(content, frame.stamp_ns, *markers(boxes, frame.stamp_ns))
+
+    def picture(index: int, camera: RigCamera, stamp_ns: int) -> list[Outgoing]:
+        model, frame = models[camera.name], film[index]
+        return list(world_messages.pictures(model, frame, camera, "jpeg", stamp_ns))
+
+    def rest(index: int) -> list[Outgoing]:
+        frame = film[index]
+        made = [*world_messages.nuscenes_sweep(frame, lidar_frame)]
+        made += world_messages.boxes(scene, frame)
         if frame.voxels is not None:
-            add(content, frame.stamp_ns, *occ3d_voxels(frame))
+            made += world_messages.occ3d_voxels(frame)
+        return [*made, world_messages.hashes(frame)]
+
+    for index, time_s in enumerate(scene.frame_times[: film.count].tolist()):
+        for camera in rig.cameras:
+            at_s = time_s + camera.delay_s
+            stamp_ns = scene.stamp_ns(at_s) // 1000 * 1000  # the data set has microseconds
+            add_pose(content, scene.recorded_pose(at_s), stamp_ns)
+            content.at(stamp_ns, picture, index, camera, stamp_ns)
+        add_pose(content, scene.recorded_pose(time_s), scene.stamp_ns(time_s))
+        content.at(scene.stamp_ns(time_s), rest, index)
     return content
 
 
@@ -202,25 +225,15 @@ def camera_model(camera: RigCamera, topic: str, frame_id: str) -> CameraModel:
     return CameraModel(topic, frame_id, *size, np.hstack([lens.K, np.zeros((3, 1))]))
 
 
-def add(content: Content, stamp_ns: int, *outgoing: Outgoing) -> None:
-    """Messages that are made already."""
-    made: Callable[[], tuple[Outgoing, ...]] = lambda: outgoing  # noqa: E731
-    content.at(stamp_ns, made)
-
-
-def add_image(content: Content, camera: CameraModel, data: bytes, form: str, stamp_ns: int) -> None:
-    """An image and its CameraInfo."""
-    image = messages.compressed_image(camera.topic, camera.frame_id, stamp_ns, data, form)
-    add(content, stamp_ns, image, messages.camera_info(camera, stamp_ns))
-
-
 def add_latched(content: Content, scene: Scene, label_map: str) -> None:
     """Meaning of the labels, and which world this is."""
-    first_ns = scene.stamp_ns(0.0)
-    labels = load_label_map(label_map)
-    content.latched.append(messages.label_map(TRUE_LABEL_MAP, labels, first_ns))
-    text = f"version {WORLD_VERSION}, {scene.config!r}"
-    content.latched.append(Outgoing(WORLD_TEXT, TEXT, {"data": text}))
+    labels = messages.label_map(TRUE_LABEL_MAP, load_label_map(label_map), scene.stamp_ns(0.0))
+    text = f"version {WORLD_VERSION}, voxel truth sensed by the scanner, {scene.config!r}"
+    content.latched += [
+        labels,
+        Outgoing(WORLD_TEXT, TEXT, {"data": text}),
+        Outgoing(PRIMITIVES, TEXT, {"data": primitives_json(scene)}),
+    ]
 
 
 def add_mei(content: Content, scene: Scene, names: dict[str, tuple[str, str]]) -> None:
@@ -230,74 +243,3 @@ def add_mei(content: Content, scene: Scene, names: dict[str, tuple[str, str]]) -
             topic = names[camera.name][0].rsplit("/", 1)[0]
             text = {"data": mei_text(camera.name, camera.lens)}
             content.latched.append(Outgoing(f"{topic}/mei_calibration", TEXT, text))
-
-
-def add_kitti_sweep(content: Content, frame: Frame, *, is_odometry: bool) -> None:
-    """A sweep, and in KITTI odometry its labels."""
-    xyzi = values.kitti_sweep(frame.sweep, corrected=is_odometry)
-    columns = dict(zip(("x", "y", "z", "intensity"), xyzi.T, strict=True))
-    add(content, frame.stamp_ns, messages.points(SWEEPS, VELODYNE, frame.stamp_ns, columns))
-    if is_odometry:
-        raw = values.kitti_point_labels(frame.sweep)
-        labelled = {axis: columns[axis] for axis in "xyz"}
-        labelled |= {"label": (raw & 0xFFFF).astype("<u2"), "instance": (raw >> 16).astype("<u2")}
-        cloud = messages.points(TRUE_POINTS, VELODYNE, frame.stamp_ns, labelled)
-        add(content, frame.stamp_ns, cloud)
-
-
-def add_true_images(
-    content: Content, camera: CameraModel, frame: Frame, name: str, stamp_ns: int
-) -> None:
-    """Classes and instances (Cityscapes' ids, PNG) and depth along the axis (metres, 0 = none)."""
-    folder = f"/ground_truth{camera.topic.rsplit('/', 1)[0]}"
-    pairs = zip(("semantic", "instance"), values.street_labels(frame, name), strict=True)
-    images = [
-        messages.compressed_image(
-            f"{folder}/{kind}", camera.frame_id, stamp_ns, png_bytes(labels), "png"
-        )
-        for kind, labels in pairs
-    ]
-    render = frame.pictures[name]
-    depth_m = np.where(render.surface, render.depth_m, 0).astype("<f4")
-    depth = messages.raw_image(f"{folder}/depth", camera.frame_id, stamp_ns, depth_m, "32FC1")
-    add(content, stamp_ns, *images, depth)
-
-
-def add_nuscenes_sweep(content: Content, frame: Frame, frame_id: str) -> None:
-    """A sweep with its lidarseg classes."""
-    sweep = values.nuscenes_sweep(frame.sweep)
-    columns = dict(zip(("x", "y", "z", "intensity"), sweep[:, :4].T, strict=True))
-    ring = {"ring": sweep[:, 4].astype("<u2")}
-    topic, stamp_ns = f"/{frame_id}/points", frame.stamp_ns
-    add(content, stamp_ns, messages.points(topic, frame_id, stamp_ns, columns | ring))
-    classes = {"label": values.lookup("lidarseg")[frame.sweep.class_id].astype("<u2")}
-    labelled = {axis: columns[axis] for axis in "xyz"} | classes
-    add(content, stamp_ns, messages.points(TRUE_POINTS, frame_id, stamp_ns, labelled))
-
-
-def true_boxes(scene: Scene, frame: Frame) -> list[Box]:
-    """Annotated objects as the converter reads them from the tables."""
-    return [
-        Box(frame.stamp_ns, a.T_global_box, (length, width, height), a.category, a.instance)
-        for a in values.annotations(scene, frame)
-        for width, length, height in [a.size_wlh_m]
-    ]
-
-
-def kitti_voxels(frame: Frame, scheme: VoxelScheme) -> Outgoing:
-    """Sensed truth in the velodyne's frame."""
-    raw = values.kitti_voxels(frame.voxels)
-    labels = training_voxels(raw.labels, raw.invalid, scheme)
-    truth = VoxelTruth(GRID, labels != IGNORE, labels, scheme.label_map)
-    return messages.voxels(TRUE_VOXELS, truth, frame.stamp_ns)
-
-
-def occ3d_voxels(frame: Frame) -> tuple[Outgoing, Outgoing]:
-    """Sensed truth in the ego frame, with both masks."""
-    voxels = values.occ3d_voxels(frame.voxels)
-    truth = VoxelTruth(OCC3D_GRID, voxels.mask_lidar == 1, voxels.semantics, OCC3D_LABELS)
-    seen = VoxelTruth(OCC3D_GRID, voxels.mask_camera == 1)
-    return (
-        messages.voxels(TRUE_VOXELS, truth, frame.stamp_ns),
-        messages.voxels(CAMERA_MASK, seen, frame.stamp_ns),
-    )

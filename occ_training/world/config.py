@@ -82,6 +82,8 @@ class WorldConfig:
         movers: Force moving objects on or off; None draws it.
         marked_cube: Replace the street by an empty plain with one cube at (12.3, -4.5, 1.1) in
             the grid of frame 0: the test of axes and origins.
+        landmark: Put a red cube on the street, ahead and to the left (`scene.LANDMARK_XY_M`): what
+            is left and near in one picture must be so in all. Traffic drives through it.
         weave_m: Lateral triangle wave of the ego car whose speed changes sign every frame: labels
             joined with the wrong image show up.
         specular: Add windows whose brightness depends on the view; breaks photometric losses.
@@ -96,6 +98,7 @@ class WorldConfig:
     ranges: Ranges = field(default=TRAIN_RANGES)
     movers: bool | None = None
     marked_cube: bool = False
+    landmark: bool = False
     weave_m: float = 0.0
     specular: bool = False
     instant_lidar: bool = False

@@ -26,7 +26,11 @@ from occ_training.world.traffic import Traffic
 
 EGO_BODY = 1
 MARKED_CUBE_M = (12.3, -4.5, 1.1)
-_CUBE_HALF_M = 0.5
+MARKED_CUBE_SIZE_M = 1.0
+# On the oncoming lane of every street, in the grid of frame 0; low enough to be scanned from above.
+LANDMARK_XY_M = (15.0, 3.5)
+LANDMARK_SIZE_M = 1.4
+_RED = (0.85, 0.02, 0.02)
 
 Matrix = npt.NDArray[np.float64]
 
@@ -139,6 +143,8 @@ def build_scene(config: WorldConfig) -> Scene:
         drawn = movers.random() < ranges.mover_share
         if drawn if config.movers is None else config.movers:
             Traffic(plan, ego, bodies, builder, movers).build(duration)
+    if config.landmark:
+        _landmark(builder, bodies, rig)
     own = Place(builder, body=EGO_BODY)
     for center, half in rig.car:
         own.put(Kind.BOX, center, half, Class.EGO, Material.CAR_BODY, PAINTS["grey"])
@@ -166,10 +172,24 @@ def _marked_cube(builder: Builder, bodies: Bodies, rig: Rig) -> None:
     """One car-class cube of 1 m whose centre is `MARKED_CUBE_M` in the grid of frame 0."""
     T_world_grid = bodies.pose(EGO_BODY, np.float64(0.0)) @ rig.T_base_grid
     x, y, z = (T_world_grid @ np.array([*MARKED_CUBE_M, 1.0]))[:3]
-    yaw = math.atan2(T_world_grid[1, 0], T_world_grid[0, 0])
-    instance = builder.new_instance(Class.CAR, "red")
-    builder.add(Kind.BOX, (float(x), float(y), float(z)), (_CUBE_HALF_M,) * 3, Class.CAR,
-                Material.STRIPES, PAINTS["red"], (0.0, 0.0, yaw), 0, instance)  # fmt: skip
+    place = Place(builder, (x, y, z), _yaw(T_world_grid), 0, builder.new_instance(Class.CAR, "red"))
+    half = (MARKED_CUBE_SIZE_M / 2,) * 3
+    place.put(Kind.BOX, (0.0, 0.0, 0.0), half, Class.CAR, Material.STRIPES, PAINTS["red"])
+
+
+def _landmark(builder: Builder, bodies: Bodies, rig: Rig) -> None:
+    """A plain red cube that stands on the ground at `LANDMARK_XY_M`, of the class drawn red."""
+    T_world_grid = bodies.pose(EGO_BODY, np.float64(0.0)) @ rig.T_base_grid
+    x, y, _ = (T_world_grid @ np.array([*LANDMARK_XY_M, 0.0, 1.0]))[:3]
+    ground, _ = bodies.ground.height(x, y)
+    instance = builder.new_instance(Class.TRAFFIC_SIGN, "red")
+    place = Place(builder, (x, y, float(ground)), _yaw(T_world_grid), 0, instance)
+    half = LANDMARK_SIZE_M / 2
+    place.put(Kind.BOX, (0.0, 0.0, half), (half,) * 3, Class.TRAFFIC_SIGN, Material.METAL, _RED)
+
+
+def _yaw(T: Matrix) -> float:
+    return math.atan2(T[1, 0], T[0, 0])
 
 
 def _looks(config: WorldConfig) -> Looks:
