@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from occ_perception.systems.gaussianflowocc.flow import (
 )
 from occ_perception.voxels.gaussians import (
     Gaussians,
+    GaussianVolume,
     VoxelLabels,
     gaussians_to_volume,
     label_voxels,
@@ -162,8 +164,12 @@ class GaussianFlowOcc(nn.Module):
             gaussians: Without batch axis.
             reach: Half edge of the cube that a Gaussian is added to; the configuration's if None.
         """
-        volume = gaussians_to_volume(gaussians, self.config.grid, reach or self.config.reach)
-        return label_voxels(volume, self.config.roof)
+        roof, grid = self.config.roof, self.config.grid
+        below = replace(grid, shape=(*grid.shape[:2], roof))  # what is above is free anyway
+        volume = gaussians_to_volume(gaussians, below, reach or self.config.reach)
+        above = grid.shape[2] - roof
+        density, logits = F.pad(volume.density, (0, above)), F.pad(volume.logits, (0, 0, 0, above))
+        return label_voxels(GaussianVolume(density, logits), roof)
 
 
 def _head(channels: int, hidden: int, out: int) -> nn.Sequential:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from occ_perception.core.errors import WeightsError
 from occ_perception.core.key_pairs import KeyPairs
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.model import LangOcc
@@ -124,3 +125,55 @@ class LangOccCheckpoint:
         counters = (k for k in named if k.endswith("running_var"))
         zeros = {k.replace("running_var", "num_batches_tracked"): torch.tensor(0) for k in counters}
         return {**named, **zeros}
+
+
+@dataclasses.dataclass(frozen=True)
+class AdoptReport:
+    """What a network took over from a checkpoint of a relative.
+
+    Attributes:
+        adopted: Entries that were copied, by our name.
+        misshapen: Official entries of another size, with both shapes.
+        unknown: Official entries that this network does not have.
+        untouched: Our entries that keep their initial values.
+    """
+
+    adopted: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    unknown: tuple[str, ...]
+    untouched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The counts in one sentence, with the first few entries that did not fit."""
+        return (
+            f"{len(self.adopted)} entries adopted, {len(self.misshapen)} of another size "
+            f"({'; '.join(self.misshapen[:3])}), {len(self.unknown)} without a counterpart, "
+            f"{len(self.untouched)} of ours keep their initial values"
+        )
+
+
+def adopt_bevdet(network: LangOcc, official: Mapping[str, Tensor]) -> AdoptReport:
+    """Start a training from BEVDet's weights, as published: whatever fits is copied.
+
+    Args:
+        network: Is changed in place.
+        official: State dict of `bevdet-r50-4d-stereo-cbgs.pth`.
+
+    Raises:
+        WeightsError: Nothing at all fits, so it is a checkpoint of something else.
+    """
+    state = network.state_dict()
+    adopted, misshapen, unknown = [], [], []
+    for key, tensor in official.items():
+        name = NAMES.rename(key)
+        if name not in state:
+            unknown.append(key)
+        elif state[name].shape != relayout(tensor).shape:
+            misshapen.append(f"{key} {list(tensor.shape)}, here {list(state[name].shape)}")
+        else:
+            state[name].copy_(relayout(tensor))
+            adopted.append(name)
+    if not adopted:
+        raise WeightsError("no entry of the checkpoint fits LangOcc; is it BEVDet's?")
+    untouched = sorted(set(state) - set(adopted))
+    return AdoptReport(*(tuple(names) for names in (adopted, misshapen, unknown, untouched)))

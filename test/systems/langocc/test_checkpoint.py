@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from occ_perception.core.errors import WeightsError
-from occ_perception.systems.langocc.checkpoint import LangOccCheckpoint
+from occ_perception.systems.langocc.checkpoint import LangOccCheckpoint, adopt_bevdet
 from occ_perception.systems.langocc.config import LangOccConfig
+from occ_perception.systems.langocc.model import LangOcc
 from occ_perception.weights.convert import convert_state
 
 
@@ -51,3 +52,22 @@ def test_the_other_variant_is_refused(manifest):
         convert_state(
             LangOccCheckpoint(LangOccConfig.reduced()), state_of(manifest["state_dict"]), "f"
         )
+
+
+def test_a_relative_gives_what_fits_and_tells_the_rest():
+    network = LangOcc(LangOccConfig.nano())
+    before = network.state_dict()["depth_net.context_conv.bias"].clone()
+    official = {
+        "img_backbone.bn1.weight": torch.full((16,), 3.0),
+        "img_view_transformer.depth_net.context_conv.bias": torch.ones(80),
+        "pts_bbox_head.shared_conv.conv.weight": torch.ones(1),
+    }
+    report = adopt_bevdet(network, official)
+    assert report.adopted == ("backbone.bn1.weight",)
+    assert report.unknown == ("pts_bbox_head.shared_conv.conv.weight",)
+    assert "[80], here [16]" in str(report)
+    state = network.state_dict()
+    assert (state["backbone.bn1.weight"] == 3).all()
+    assert torch.equal(state["depth_net.context_conv.bias"], before)
+    with pytest.raises(WeightsError, match="BEVDet"):
+        adopt_bevdet(network, {"something": torch.ones(1)})
