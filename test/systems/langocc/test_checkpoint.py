@@ -58,7 +58,7 @@ def test_a_relative_gives_what_fits_and_tells_the_rest():
     network = LangOcc(LangOccConfig.nano())
     before = network.state_dict()["depth_net.context_conv.bias"].clone()
     official = {
-        "img_backbone.bn1.weight": torch.full((16,), 3.0),
+        "img_backbone.bn1.weight": torch.full((64,), 3.0),
         "img_view_transformer.depth_net.context_conv.bias": torch.ones(80),
         "pts_bbox_head.shared_conv.conv.weight": torch.ones(1),
     }
