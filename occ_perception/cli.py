@@ -47,6 +47,21 @@ COMMANDS = {
         "play a bag into ROS topics, if wanted at the pace of a slow node",
         "occ play kitti_06 --to vlscene --wait",
     ),
+    "train": Command(
+        "occ_perception.commands.train",
+        "train a system on bags",
+        "occ train vlscene --preset nano --data world/train_* --output runs/nano",
+    ),
+    "label": Command(
+        "occ_perception.commands.label",
+        "keep a teacher's answers as label layers beside the bags",
+        "occ label lseg bags/kitti_06 layers --weights lseg.safetensors",
+    ),
+    "eval": Command(
+        "occ_perception.commands.eval",
+        "score a system on a bag with voxel truth, offline or live",
+        "occ eval vlscene world/val_2000 --weights nano.safetensors --preset nano --live",
+    ),
     "weights": Command(
         "occ_perception.commands.weights",
         "convert official checkpoints, look into weights files",
@@ -56,6 +71,11 @@ COMMANDS = {
         "occ_perception.commands.convert",
         "turn a data set on disk into bags: KITTI, SemanticKITTI, KITTI-360, nuScenes, Occ3D ...",
         "occ convert semantickitti ~/kitti/dataset bags --split val",
+    ),
+    "world": Command(
+        "occ_perception.commands.world",
+        "compute a street: bags, data sets on disk and pictures with all the truth there is",
+        "occ world --pictures out/street --bag bags",
     ),
     "bag": Command(
         "occ_perception.commands.bag",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cv2
@@ -27,6 +28,9 @@ ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
     "32FC1": (np.float32, 1),
     "32FC2": (np.float32, 2),
 }
+# OpenCV's names for any number of channels; half floats hold features of teachers.
+GENERIC = re.compile(r"(8U|16U|16F|32F)C(\d{1,4})")
+GENERIC_TYPES = {"8U": np.uint8, "16U": np.uint16, "16F": np.float16, "32F": np.float32}
 TO_RGB = {"bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB}
 MILLIMETRE_M = 0.001
 
@@ -60,11 +64,7 @@ def decode_values(message: Any) -> Pixels:
     """
     if not hasattr(message, "encoding"):
         return _decompress(message, cv2.IMREAD_UNCHANGED)
-    if message.encoding not in ENCODINGS:
-        raise ImageError(
-            f"image encoding '{message.encoding}' is unknown; known are {', '.join(ENCODINGS)}"
-        )
-    kind, channels = ENCODINGS[message.encoding]
+    kind, channels = _layout(message.encoding)
     dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
     row = message.width * channels * dtype.itemsize
     data = np.frombuffer(message.data, np.uint8)
@@ -77,6 +77,18 @@ def decode_values(message: Any) -> Pixels:
     pixels = np.ascontiguousarray(rows).view(dtype).astype(kind, copy=False)
     shape = (message.height, message.width, channels)
     return pixels.reshape(shape[:2] if channels == 1 else shape)
+
+
+def _layout(encoding: str) -> tuple[type[np.generic], int]:
+    if encoding in ENCODINGS:
+        return ENCODINGS[encoding]
+    generic = GENERIC.fullmatch(encoding)
+    if generic is None or generic[2] == "0":
+        raise ImageError(
+            f"image encoding '{encoding}' is unknown; known are {', '.join(ENCODINGS)} and "
+            "OpenCV's such as 32FC3"
+        )
+    return GENERIC_TYPES[generic[1]], int(generic[2])
 
 
 def decode_depth_m(message: Any) -> npt.NDArray[np.float32]:

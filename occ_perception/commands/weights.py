@@ -23,6 +23,7 @@ Examples:
 # System -> where the class is that maps its official checkpoint to ours.
 CHECKPOINTS = {
     "vlscene": ("occ_perception.systems.vlscene.checkpoint", "VLSceneCheckpoint"),
+    "repvit": ("occ_perception.systems.vlscene.checkpoint", "BackboneCheckpoint"),
     "lseg": ("occ_training.labels.lseg", "LSegCheckpoint"),
 }
 

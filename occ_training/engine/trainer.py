@@ -12,17 +12,17 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from occ_perception.core.errors import ConfigError
-from occ_training.data.bag_dataset import ShuffledOrder, single_threaded
+from occ_training.data.bag_dataset import ShuffledOrder
 from occ_training.engine.checkpointing import Checkpoint, CheckpointError, CheckpointFolder
 from occ_training.engine.ema import Ema
+from occ_training.engine.loading import batches_of
 from occ_training.engine.logging import RunLog, Stopwatch, memory_gb
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.resume import check_resume
 from occ_training.engine.seeds import random_state, restore_random_state, seed_all
-from occ_training.engine.tolerance import Collate, FailureCount, Loaded, TolerantDataset
+from occ_training.engine.tolerance import FailureCount, Loaded
 
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _NAN_LIMIT = 5  # steps in a row without a finite gradient
@@ -115,6 +115,13 @@ class Trainer:
             while self.step < self.total_steps:
                 self._run_epoch(log)
 
+    def try_one_step(self) -> tuple[dict[str, float], dict[str, float], float]:
+        """One step that nothing keeps: its losses, where its time went, memory in GB."""
+        watch, batches = Stopwatch(), self._batches()
+        self._network.train()
+        terms = self._change_weights(batches, watch)
+        return terms, watch.lap(), memory_gb(self._accelerator.device)
+
     def _run_epoch(self, log: RunLog) -> None:
         watch, batches = Stopwatch(), self._batches()
         last_of_epoch = min((self.epoch + 1) * self.epoch_steps, self.total_steps)
@@ -142,8 +149,10 @@ class Trainer:
             watch.data_came(self.config.batch_size * self._accelerator.num_processes)
             self._failures.add(failures)
             is_last = part == self.config.accumulate - 1
-            alone = contextlib.nullcontext if is_last else self._no_sync
-            with alone(), self._accelerator.autocast():
+            alone = (
+                contextlib.nullcontext() if is_last else self._accelerator.no_sync(self._network)
+            )
+            with alone, self._accelerator.autocast():
                 terms = self.recipe.losses(self._network, batch.to(self._accelerator.device))
                 total = torch.stack([term.float() for term in terms.values()]).sum()
                 self._accelerator.backward(total / self.config.accumulate)
@@ -172,9 +181,6 @@ class Trainer:
         self._optimizer.zero_grad()
         terms["gradient"] = norm.detach().float()
 
-    def _no_sync(self) -> contextlib.AbstractContextManager[None]:
-        return self._accelerator.no_sync(self._network)
-
     def _set_rates(self) -> None:
         factor = self.recipe.schedule.factor(self.step, self.epoch)
         for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
@@ -182,27 +188,13 @@ class Trainer:
 
     def _batches(self) -> Iterator[Loaded[Any]]:
         """The rest of this epoch."""
-        config, done = self.config, self.step % self.epoch_steps
-        if hasattr(self.recipe.dataset, "set_epoch"):
-            self.recipe.dataset.set_epoch(self.epoch)
-        self._order.set_epoch(self.epoch, done * config.batch_size * config.accumulate)
-        loader = DataLoader(
-            TolerantDataset(self.recipe.dataset),
-            batch_size=config.batch_size,
-            sampler=self._order,
-            num_workers=config.workers,
-            collate_fn=Collate(self.recipe.collate),
-            worker_init_fn=single_threaded,
-            drop_last=True,
-            pin_memory=self._accelerator.device.type == "cuda",
-            # Its own randomness: the global one must not depend on how often a run was resumed.
-            generator=torch.Generator().manual_seed(config.seed + self.epoch),
-        )
-        return iter(loader)
+        done = self.step % self.epoch_steps
+        self._order.set_epoch(self.epoch, done * self.config.batch_size * self.config.accumulate)
+        pinned = self._accelerator.device.type == "cuda"
+        return batches_of(self.recipe, self._order, self.config, self.epoch, pinned=pinned)
 
     def _tell(self, log: RunLog, terms: dict[str, float], lap: dict[str, float]) -> None:
-        memory = memory_gb(self._accelerator.device)
-        rate = self._optimizer.param_groups[0]["lr"]
+        rate, memory = self._optimizer.param_groups[0]["lr"], memory_gb(self._accelerator.device)
         log.values(self.step, {**terms, **lap, "rate": rate, "memory_gb": memory})
         log.advance(
             self.step,

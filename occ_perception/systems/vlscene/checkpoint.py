@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 from occ_perception.core.errors import WeightsError
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.key_map_image import IMAGE_RULES
@@ -88,6 +89,32 @@ class VLSceneCheckpoint:
             for name, tensor in network.state_dict().items()
             if not name.endswith(".num_batches_tracked")
         }
+
+
+class BackboneCheckpoint(RuledCheckpoint):
+    """Map of `repvit_m2_3_distill_300e.pth`, the published start of the image backbone.
+
+    Args:
+        config: The network whose backbone it is for.
+    """
+
+    system = "repvit_m2_3"
+    labels = "imagenet"
+    licence = "Apache-2.0 (code of RepViT); trained on ImageNet"
+    rules = KeyRules(renames=(), drops={r"^classifier\.": "ImageNet classifier"})
+
+    def __init__(self, config: VLSceneConfig | None = None) -> None:
+        super().__init__(config or VLSceneConfig())
+
+    def network(self) -> nn.Module:
+        """The image backbone alone."""
+        return VLScene(self._config).backbone
+
+    def rename(self, key: str) -> str | None:
+        """Our name of an official entry: as in the whole network's checkpoint, one level up."""
+        renamed = rename_official(f"img_backbone.{key}")
+        is_known = renamed.startswith("backbone.")
+        return renamed.removeprefix("backbone.") if is_known else None
 
 
 def rename_official(key: str) -> str:

@@ -1,0 +1,67 @@
+"""From a run's checkpoint to the weights file that the node loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
+from occ_perception.systems.vlscene.config import VLSceneConfig
+from occ_perception.weights.files import sha256_of, write_weights
+from occ_training.engine.checkpointing import (
+    BEST,
+    LAST,
+    MODEL,
+    CheckpointError,
+    CheckpointFolder,
+    read_checkpoint,
+)
+
+
+def export_weights(
+    folder: CheckpointFolder,
+    config: VLSceneConfig,
+    target: Path,
+    *,
+    best: bool = False,
+    half: bool = True,
+    licence: str = "Apache-2.0",
+) -> Path:
+    """Write weights (the average, if the run has one) in the node's format.
+
+    Args:
+        folder: Checkpoints of the run.
+        config: Network of the run.
+        target: File to write, ending in ".safetensors".
+        best: The checkpoint with the best score instead of the last one.
+        half: Write half floats, which is half the size.
+        licence: Licence of the weights.
+
+    Raises:
+        CheckpointError: There is no checkpoint.
+        WeightsError: The target cannot be written.
+    """
+    source = folder.root / (BEST if best else LAST)
+    if not source.exists():
+        raise CheckpointError(f"'{folder.root}' has no checkpoint '{source.name}' yet")
+    checkpoint = read_checkpoint(source)
+    state = checkpoint.ema or checkpoint.model
+    kept = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    if half:
+        kept = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in kept.items()}
+    about = VLSceneCheckpoint(config)
+    write_weights(
+        target,
+        kept,
+        {
+            "system": about.system,
+            "config": dict(about.config()),
+            "labels": about.labels,
+            "grid": dict(about.grid()),
+            "source": f"{folder.root.name}, step {checkpoint.step}",
+            "source_sha256": sha256_of(source / MODEL),
+            "licence": licence,
+        },
+    )
+    return target
