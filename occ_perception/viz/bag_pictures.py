@@ -81,17 +81,33 @@ def lidar_over_image(
         caption: What the picture says about itself.
     """
     seen = project_points(points_m, camera, T_cam_points)
+    dotted = dots(image, seen.uv, seen.depth_m)
+    title = f"{len(seen.index)} LiDAR points in {camera.name}"
+    return framed(dotted, caption, title, depth_entries())
+
+
+def dots(image: Image, uv: Floats, depth_m: Floats) -> Image:
+    """A copy of an image with dots coloured by depth, near ones on top.
+
+    Args:
+        image: `[h, w, 3]` uint8 RGB.
+        uv: `[n, 2]` pixels.
+        depth_m: `[n]` metres.
+    """
     canvas = image.copy()
-    radius = max(1, round(POINT_RADIUS_PER_PX * camera.width))
-    far_first = np.argsort(-seen.depth_m)
-    colours = depth_colours(seen.depth_m)
-    for i in far_first.tolist():
-        u, v = np.rint(seen.uv[i]).astype(int).tolist()
+    radius = max(1, round(POINT_RADIUS_PER_PX * image.shape[1]))
+    colours = depth_colours(depth_m)
+    for i in np.argsort(-depth_m).tolist():
+        u, v = np.rint(uv[i]).astype(int).tolist()
         cv2.circle(canvas, (u, v), radius, colours[i].tolist(), -1)
+    return canvas
+
+
+def depth_entries() -> list[Entry]:
+    """What the colours of depths mean."""
     marks = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
     shades = depth_colours(np.array(marks)).tolist()
-    entries = [Entry(f"{m:g} m", tuple(c)) for m, c in zip(marks, shades, strict=True)]
-    return _framed(canvas, caption, f"{len(seen.index)} LiDAR points in {camera.name}", entries)
+    return [Entry(f"{m:g} m", tuple(c)) for m, c in zip(marks, shades, strict=True)]
 
 
 def voxels_over_image(
@@ -130,7 +146,7 @@ def voxels_over_image(
         Entry(name_of(i, label_map), tuple(palette[i].tolist()))
         for i in classes_present(ids, label_map)
     ]
-    return _framed(mixed, caption, f"{len(ids)} voxels in {camera.name}", entries)
+    return framed(mixed, caption, f"{len(ids)} voxels in {camera.name}", entries)
 
 
 def points_from_above(
@@ -163,7 +179,7 @@ def points_from_above(
     shades = _turbo((np.array(heights) - LOW_M) / (HIGH_M - LOW_M)).tolist()
     entries = [Entry(f"{h:g} m high", tuple(c)) for h, c in zip(heights, shades, strict=True)]
     entries.append(Entry("circles: 10 m", FAINT))
-    return _framed(canvas, caption, f"LiDAR from above, {frame_id}, forward is up", entries)
+    return framed(canvas, caption, f"LiDAR from above, {frame_id}, forward is up", entries)
 
 
 def _draw_view(canvas: Image, camera: Camera, scale: float) -> None:
@@ -183,8 +199,8 @@ def _turbo(share: Floats) -> npt.NDArray[np.uint8]:
     return cv2.applyColorMap(levels[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
 
 
-def _framed(image: Image, caption: Caption, title: str, entries: list[Entry]) -> Picture:
-    """An image on paper, with caption above and legend beside it."""
+def framed(image: Image, caption: Caption, title: str, entries: list[Entry]) -> Picture:
+    """An image `[h, w, 3]` uint8 RGB on paper, with caption above and legend beside it."""
     height, width = image.shape[:2]
     rows = max(height, len(entries) * draw.LINE_PX)
     paper = draw.sheet(CAPTION_PX + rows + MARGIN_PX, max(width + 3 * MARGIN_PX + LEGEND_PX, 700))

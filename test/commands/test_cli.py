@@ -14,6 +14,7 @@ EVERY_HELP = [
     ["weights", "convert", "--help"],
     ["weights", "show", "--help"],
     ["bench", "--help"],
+    ["world", "--help"],
 ]
 NEEDING_ROS = {"demo", "run", "play"}
 
@@ -66,7 +67,7 @@ def test_each_command_explains_itself(arguments, capsys):
     ("arguments", "sentence"),
     [
         (["dem"], "did you mean 'demo'?"),
-        (["xyz"], "there are: demo, run, play, weights"),
+        (["xyz"], "there are: demo, run, play"),
         (["weights", "convert", "vlsene", "a.pth", "b.safetensors"], "did you mean 'vlscene'?"),
         (["weights", "convert", "vlscene", "no.pth", "b.safetensors"], "'no.pth' does not exist"),
         (["weights", "show", "no.safetensors"], "'no.safetensors' does not exist"),
