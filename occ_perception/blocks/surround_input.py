@@ -15,6 +15,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from occ_perception.core.errors import CalibrationError
+from occ_perception.core.types import CameraFrame, PreparedView
+
 Picture = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
 
@@ -121,3 +124,24 @@ def normalise(picture: Picture) -> Float[Tensor, "3 h w"]:
     """Network input of an RGB picture `[h, w, 3]` uint8."""
     channels = torch.from_numpy(picture[..., ::-1].transpose(2, 0, 1).astype(np.float32))
     return (channels - _MEAN) / _STD
+
+
+def prepare_view(frame: CameraFrame, size: tuple[int, int]) -> PreparedView:
+    """One camera's image as both networks want it at inference.
+
+    Args:
+        frame: Image and calibration.
+        size: Height and width of the network image.
+
+    Raises:
+        CalibrationError: The image is not rectified.
+    """
+    camera = frame.camera
+    if any(camera.distortion):
+        raise CalibrationError(
+            f"camera '{camera.name}' is not rectified (distortion {camera.distortion}); "
+            "feed the rectified image and its CameraInfo"
+        )
+    fit = fit_image(camera.width, camera.height, size)
+    image = normalise(apply_fit(frame.image, fit))
+    return PreparedView(image, camera, fit.matrix(), frame.stamp_ns)

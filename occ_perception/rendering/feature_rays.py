@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from occ_perception.core.grid import GridSpec
+from occ_perception.geometry.precision import single_precision
 from occ_perception.geometry.rays import Rays, points_on
 
 _SAME_CDF = 1e-10
@@ -158,5 +159,6 @@ def render_features(
     sigma = read_volume(density, points, grid)[..., 0]
     light = transmittance(sigma, fine.edges)
     weights = light * (1 - (-sigma * fine.edges.diff(dim=-1)).exp())
-    vectors = (weights[..., None, :] @ read_volume(features, points, grid))[..., 0, :]
+    with single_precision(weights):
+        vectors = (weights[..., None, :] @ read_volume(features, points, grid))[..., 0, :]
     return RenderedRays(F.normalize(vectors, dim=-1), weights, light, sigma, fine)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from occ_perception.core.grid import GridSpec
+from occ_perception.geometry.precision import single_precision
 from occ_perception.geometry.quaternions import rotation_matrices
 
 
@@ -67,7 +68,8 @@ def precisions(
 ) -> Float[Tensor, "*b 3 3"]:
     """Inverse covariances, 1 / square metres."""
     axes = rotation_matrices(quaternions) / scales[..., None, :]
-    return axes @ axes.mT
+    with single_precision(axes):
+        return axes @ axes.mT
 
 
 def gaussians_to_volume(gaussians: Gaussians, grid: GridSpec, reach: int) -> GaussianVolume:

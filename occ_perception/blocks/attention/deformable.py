@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from occ_perception.geometry.precision import single_precision
+
 # Added to the depth before the division, so that it shifts every pixel a little.
 _DEPTH_EPS_M = 1e-4
 _LEAST_DEPTH_M = 0.01
@@ -69,7 +71,8 @@ def project_points(
         points: In the frame of the rig, metres.
         plan: From `plan_projection`.
     """
-    seen = points[:, None] @ plan.maps[..., :3].mT + plan.maps[:, :, None, :, 3]
+    with single_precision(points):
+        seen = points[:, None] @ plan.maps[..., :3].mT + plan.maps[:, :, None, :, 3]
     depth = seen[..., 2:]
     pixels = seen[..., :2] / (depth + _DEPTH_EPS_M) + plan.shift[:, :, None]
     height, width = plan.size

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from occ_perception.geometry.precision import single_precision
+
 _NEAREST_M = 1e-3  # points nearer than this, or behind the earlier camera, match nothing
 _NOWHERE = -2.0  # a position outside of any map, which runs from -1 to 1
 _UNSEEN_COST = 5.0
@@ -48,7 +50,8 @@ def sweep_positions(
         maps: From `sweep_maps`.
     """
     pixel = torch.cat([frustum[0, ..., :2], torch.ones_like(frustum[0, ..., :1])], dim=-1)
-    ray = torch.einsum("nij,hwj->nihw", maps[..., :3], pixel)
+    with single_precision(maps):
+        ray = torch.einsum("nij,hwj->nihw", maps[..., :3], pixel)
     depth = frustum[:, 0, 0, 2]
     x, y, z = (ray[:, :, None] * depth[:, None, None] + maps[..., 3, None, None, None]).unbind(1)
     position = torch.stack([x / z, y / z], dim=-1)

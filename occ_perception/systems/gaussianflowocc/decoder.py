@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from occ_perception.blocks.attention.deformable import DeformableCrossAttention, ProjectionPlan
 from occ_perception.blocks.attention.induced import InducedAttention
+from occ_perception.geometry.precision import single_precision
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 
 
@@ -28,7 +29,9 @@ class GaussianMemory(NamedTuple):
     def carried(self, T_next_previous: Float[Tensor, "b 4 4"]) -> GaussianMemory:
         """The memory in the vehicle frame of the next key frame."""
         R, t = T_next_previous[:, :3, :3], T_next_previous[:, None, :3, 3]
-        return GaussianMemory(self.means @ R.mT.to(self.means) + t.to(self.means), self.features)
+        with single_precision(self.means):
+            means = self.means @ R.mT.to(self.means) + t.to(self.means)
+        return GaussianMemory(means, self.features)
 
 
 class PositionCode(nn.Module):
@@ -51,7 +54,8 @@ class PositionCode(nn.Module):
     def forward(self, points: Float[Tensor, "b g 3"]) -> Float[Tensor, "b g c"]:
         """Code of points, metres."""
         lower, upper = self.pc_range.split(3)
-        return self.pos_enc((points - lower) / (upper - lower))
+        with single_precision(points):
+            return self.pos_enc((points.float() - lower) / (upper - lower))
 
 
 class DecoderBlock(nn.Module):

@@ -16,6 +16,7 @@ from occ_perception.blocks.lift.stereo_depth_net import StereoDepthNet
 from occ_perception.blocks.lift.temporal_stereo import match_earlier, sweep_maps, sweep_positions
 from occ_perception.blocks.lift.voxel_pool import PoolPlan, plan_pool, pool_voxels
 from occ_perception.blocks.necks.fpn import FPN
+from occ_perception.geometry.precision import single_precision
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.encoder import VolumeEncoder, residual_stage
 from occ_perception.systems.langocc.geometry import SurroundGeometry
@@ -134,6 +135,10 @@ class LangOcc(nn.Module):
             CalibrationError: The calibration cannot be used.
         """
         geometry.check()
+        with single_precision(self.frustum):
+            return self._planned(geometry)
+
+    def _planned(self, geometry: SurroundGeometry) -> LangOccPlan:
         sweeps = sweep_maps(
             geometry.K[:, :-1],
             geometry.T_earlier_now(),

@@ -112,6 +112,13 @@ def test_a_marked_point_is_where_it_must_be():
     assert visible[0].tolist() == [[True, False], [False, True]]
 
 
+def test_mixed_precision_does_not_move_points():
+    exact = project_points(points(), rig())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = project_points(points(), rig())
+    assert torch.equal(exact[0], mixed[0])
+
+
 def test_heads_start_by_looking_in_different_directions():
     net = DeformableCrossAttention(16, cameras=2, levels=1, heads=8, points=2)
     offsets = net.sampling_offsets.bias.view(8, 2, 2)

@@ -81,6 +81,15 @@ def test_history_carries_the_memory_into_the_new_frame(net, plan):
     )
 
 
+@torch.no_grad()
+def test_mixed_precision_moves_gaussians_by_millimetres_only(net, plan):
+    exact = net(images(), plan).memory.carried(torch.eye(4)[None])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = net(images(), plan).memory.carried(torch.eye(4)[None])
+    assert mixed.means.dtype == torch.float32
+    torch.testing.assert_close(mixed.means, exact.means, rtol=0, atol=0.05)
+
+
 def test_a_carried_point_stays_where_it_is_in_the_world():
     memory = GaussianMemory(torch.tensor([[[2.0, 0.0, 0.0]]]), torch.ones(1, 1, 4))
     forward = torch.from_numpy(np.linalg.inv(transform([1.5, 0, 0])))[None]

@@ -1,0 +1,122 @@
+"""GaussianFlowOcc behind the common contract: surround views in, voxels and Gaussians out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from occ_perception.blocks.surround_input import prepare_view
+from occ_perception.core.errors import CalibrationError, PredictionError
+from occ_perception.core.labels import load_label_map
+from occ_perception.core.types import CameraFrame, Prediction, PreparedView
+from occ_perception.systems.base import Context, Needs, Precision, autocast
+from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
+from occ_perception.systems.gaussianflowocc.history import GaussianHistory
+from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
+
+_LONGEST_GAP_NS = 2_000_000_000  # key frames were half a second apart in training
+
+
+class GaussianFlowOccSystem:
+    """Runs the network on one frame set at a time.
+
+    Args:
+        config: Sizes of the network and its grid.
+        device: Where the network runs.
+        precision: Of convolutions and attention; positions and voxels stay float32.
+
+    Attributes:
+        reach: Voxels around a Gaussian that it is added to (`nbh`); may change at any time.
+    """
+
+    def __init__(
+        self,
+        config: GaussianFlowOccConfig | None = None,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+    ) -> None:
+        self.config = config or GaussianFlowOccConfig()
+        self.device = torch.device(device)
+        self.precision: Precision = precision
+        self.grid = self.config.grid
+        self.labels = load_label_map("occ3d_nuscenes")
+        self.needs = Needs(cameras=self.config.cameras, history=1, ego_motion=True)
+        self.network = GaussianFlowOcc(self.config).to(self.device).eval()
+        self.reach = self.config.reach
+        self._history = GaussianHistory(self.network)
+        self._last_ns: int | None = None
+
+    def preprocess(self, frame: CameraFrame) -> PreparedView:
+        """Resize and normalise one image.
+
+        Raises:
+            CalibrationError: The image is not rectified.
+        """
+        view = prepare_view(frame, self.config.input_size)
+        return replace(view, image=view.image.to(self.device, non_blocking=True))
+
+    def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
+        """Predict the voxels around the vehicle.
+
+        Args:
+            views: One per camera, in the order of `needs.cameras`.
+            context: Stamp and vehicle pose; without a pose every frame stands alone.
+
+        Raises:
+            CalibrationError: There are more or fewer cameras than the network knows.
+            PredictionError: The network answered with NaN.
+        """
+        if len(views) != len(self.needs.cameras):
+            raise CalibrationError(
+                f"{len(views)} views were given, the network has learnt {len(self.needs.cameras)} "
+                f"cameras: {', '.join(self.needs.cameras)}"
+            )
+        if context.T_world_base is None or self._is_jump(context.stamp_ns):
+            self.reset()
+        self._last_ns = context.stamp_ns
+        images = torch.stack([view.image for view in views])[None]
+        pose = np.eye(4) if context.T_world_base is None else context.T_world_base
+        with torch.inference_mode():
+            plan = self.network.plan(*self._calibration(views)).to(self.device)
+            with autocast(self.device, self.precision):
+                scene = self._history.step(images, plan, pose)
+            gaussians = scene.gaussians[0]
+            if not bool(gaussians.means.isfinite().all()):
+                self.reset()
+                raise PredictionError(
+                    "GaussianFlowOcc answered with NaN; check the weights file, or use "
+                    "precision fp32"
+                )
+            voxels = self.network.voxels(gaussians, self.reach)
+            free = voxels.free(self.config.free_below)
+        return Prediction(
+            labels=torch.where(free, self.labels.free_id, voxels.classes),
+            grid=self.grid,
+            stamp_ns=context.stamp_ns,
+            confidence=torch.where(free, 1 - voxels.density, voxels.density),
+            extras=gaussians._asdict(),
+        )
+
+    def reset(self) -> None:
+        """Forget the previous key frame."""
+        self._history.reset()
+        self._last_ns = None
+
+    def _is_jump(self, stamp_ns: int) -> bool:
+        return self._last_ns is not None and not 0 < stamp_ns - self._last_ns <= _LONGEST_GAP_NS
+
+    @staticmethod
+    def _calibration(
+        views: Sequence[PreparedView],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Poses, intrinsics and image fits as `[1, N, ...]`, float64 on the CPU."""
+        parts = (
+            [view.camera.T_base_cam for view in views],
+            [view.camera.K for view in views],
+            [view.image_transform for view in views],
+        )
+        poses, K, fits = (torch.from_numpy(np.stack(part))[None] for part in parts)
+        return poses, K, fits

@@ -1,0 +1,161 @@
+"""LangOcc behind the common contract: surround views and prompts in, voxels out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from occ_perception.blocks.surround_input import prepare_view
+from occ_perception.core.errors import CalibrationError, ConfigError, PredictionError
+from occ_perception.core.labels import load_label_map
+from occ_perception.core.types import CameraFrame, Prediction, PreparedView
+from occ_perception.systems.base import Context, Needs, Precision, autocast
+from occ_perception.systems.langocc.config import LangOccConfig
+from occ_perception.systems.langocc.heads import FoldedPrompts, fold_prompts, similarity
+from occ_perception.systems.langocc.history import FrameGeometry, LangOccHistory
+from occ_perception.systems.langocc.model import LangOcc
+from occ_perception.text.embeddings import TextEmbeddings
+from occ_perception.text.vocabulary import Vocabulary
+
+_LONGEST_GAP_NS = 2_000_000_000  # key frames were half a second apart in training
+
+
+class LangOccSystem:
+    """Runs the network on one frame set at a time; its classes are text and may change.
+
+    Args:
+        config: Sizes of the network and its grid.
+        device: Where the network runs.
+        precision: Of the convolutions; geometry, matching and the lift stay float32.
+    """
+
+    def __init__(
+        self,
+        config: LangOccConfig | None = None,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+    ) -> None:
+        self.config = config or LangOccConfig()
+        self.device = torch.device(device)
+        self.precision: Precision = precision
+        self.grid = self.config.grid
+        self.labels = load_label_map("occ3d_nuscenes")
+        self.needs = Needs(cameras=self.config.cameras, history=2, ego_motion=True, prompts=True)
+        self.network = LangOcc(self.config).to(self.device).eval()
+        self._history = LangOccHistory(self.network)
+        self._prompts: FoldedPrompts | None = None
+        self._scene: Tensor | None = None
+        self._last_ns: int | None = None
+
+    def set_prompts(self, vocabulary: Vocabulary, embeddings: TextEmbeddings) -> None:
+        """Look for these words from now on; call it again after weights were loaded.
+
+        Args:
+            vocabulary: Prompts and the class ids that they stand for.
+            embeddings: Holds a vector for each of them.
+
+        Raises:
+            ConfigError: A prompt has no vector, or the vectors are of another CLIP.
+        """
+        vectors = self._in_our_space(embeddings.find(vocabulary.prompts))
+        self._prompts = fold_prompts(self.network.language_head, vectors, vocabulary.ids())
+
+    def preprocess(self, frame: CameraFrame) -> PreparedView:
+        """Resize and normalise one image.
+
+        Raises:
+            CalibrationError: The image is not rectified.
+        """
+        view = prepare_view(frame, self.config.input_size)
+        return replace(view, image=view.image.to(self.device, non_blocking=True))
+
+    def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
+        """Predict the voxels around the vehicle.
+
+        Args:
+            views: One per camera; other rigs than the trained one work, how well is not known.
+            context: Stamp and vehicle pose; without a pose every frame stands alone.
+
+        Raises:
+            ConfigError: No prompts were set.
+            CalibrationError: There are no views, or their calibration cannot be used.
+            PredictionError: The network answered with NaN.
+        """
+        if self._prompts is None:
+            raise ConfigError("LangOcc has no prompts to look for; set some first")
+        if not views:
+            raise CalibrationError("LangOcc was given no camera view")
+        if context.T_world_base is None or self._is_jump(context.stamp_ns):
+            self.reset()
+        self._last_ns = context.stamp_ns
+        images = torch.stack([view.image for view in views])[None]
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            self._scene = self._history.step(images, _geometry(views, context))
+            answer = self.network.predict(self._scene, self._prompts)
+        density = answer.density[0]
+        if not bool(density.isfinite().all()):
+            self.reset()
+            raise PredictionError(
+                "LangOcc answered with NaN; check the weights file, or use precision fp32"
+            )
+        free = density < self.config.free_below
+        return Prediction(
+            labels=answer.labels[0],
+            grid=self.grid,
+            stamp_ns=context.stamp_ns,
+            confidence=torch.where(free, 1 - density, density),
+            extras={"density": density},
+        )
+
+    def query(self, vectors: Float[Tensor, "n c"]) -> Float[Tensor, "n x y z"]:
+        """Cosine of every voxel of the last frame with text embeddings, on the device.
+
+        Args:
+            vectors: Unit vectors of CLIP's space.
+
+        Raises:
+            ConfigError: There is no frame yet, or the vectors are of another CLIP.
+        """
+        if self._scene is None:
+            raise ConfigError("nothing to query: LangOcc has not seen a frame yet")
+        ours = self._in_our_space(vectors)
+        head = self.network.language_head
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            hidden = head.hidden(self._scene[0].movedim(0, -1))
+            return similarity(head, hidden, ours).movedim(-1, 0)
+
+    def reset(self) -> None:
+        """Forget earlier key frames; prompts stay."""
+        self._history.reset()
+        self._scene = self._last_ns = None
+
+    def _in_our_space(self, vectors: Float[Tensor, "n c"]) -> Float[Tensor, "n e"]:
+        if vectors.shape[1] != self.config.clip_channels:
+            raise ConfigError(
+                f"text embeddings have {vectors.shape[1]} values, this model was trained with a "
+                f"CLIP of {self.config.clip_channels}; encode the prompts with that one"
+            )
+        vectors = F.normalize(vectors.to(self.device).float(), dim=-1)
+        with torch.no_grad():
+            return vectors if self.network.reducer is None else self.network.reducer(vectors)
+
+    def _is_jump(self, stamp_ns: int) -> bool:
+        return self._last_ns is not None and not 0 < stamp_ns - self._last_ns <= _LONGEST_GAP_NS
+
+
+def _geometry(views: Sequence[PreparedView], context: Context) -> FrameGeometry:
+    """Cameras of one frame set; all images are taken at the anchor's stamp."""
+    pose = np.eye(4) if context.T_world_base is None else context.T_world_base
+    parts = (
+        [view.camera.T_base_cam for view in views],
+        [pose] * len(views),
+        [view.camera.K for view in views],
+        [view.image_transform for view in views],
+    )
+    return FrameGeometry(*(torch.from_numpy(np.stack(part))[None] for part in parts))
