@@ -27,8 +27,10 @@ TERMS = {
 
 
 class Toys(torch.utils.data.Dataset):
-    def __init__(self, count=2):
-        self.samples = [sample(number) for number in range(count)]
+    """A few samples, many times over, so that an epoch (and its checkpoint) is long."""
+
+    def __init__(self, count=2, times=50):
+        self.samples = [sample(number) for number in range(count)] * times
 
     def __len__(self):
         return len(self.samples)
@@ -37,14 +39,14 @@ class Toys(torch.utils.data.Dataset):
         return self.samples[index]
 
 
-def recipe(count=2, rate=2e-3, steps=100):
+def recipe(count=2, times=50, rate=2e-3, steps=100):
     torch.manual_seed(0)
     network = TrainableVLScene(CONFIG)
     return Recipe(
         network=network,
         optimizer=torch.optim.AdamW(network.parameters(), lr=rate),
         schedule=StepCosine(steps),
-        dataset=Toys(count),
+        dataset=Toys(count, times),
         collate=collate,
         losses=VLSceneLosses(network.plan),
         config={"rate": rate},
@@ -116,7 +118,7 @@ def test_two_samples_are_learnt_by_heart(tmp_path):
 def test_resumed_equals_uninterrupted(tmp_path):
     for name, parts in (("whole", [4]), ("parts", [1, 3, 4])):
         for steps in parts:
-            trainer = Trainer(recipe(3), loop(tmp_path / name, batch_size=1, steps=steps))
+            trainer = Trainer(recipe(3, 1), loop(tmp_path / name, batch_size=1, steps=steps))
             trainer.resume()
             trainer.fit()
     whole, parts = (CheckpointFolder(tmp_path / name).newest().model for name in ("whole", "parts"))
