@@ -12,6 +12,7 @@ from occ_perception.geometry.precision import single_precision
 _NEAREST_M = 1e-3  # points nearer than this, or behind the earlier camera, match nothing
 _NOWHERE = -2.0  # a position outside of any map, which runs from -1 to 1
 _UNSEEN_COST = 5.0
+_FEATURES_AT_ONCE = (2**24, 2**29)  # sampled at a time: what suits a CPU's cache, a GPU's memory
 
 
 def sweep_maps(
@@ -76,9 +77,13 @@ def match_earlier(
             unseen as well; the network was trained with it.
     """
     now, earlier = now.float(), earlier.float()
+    height, width = now.shape[-2:]
+    # All bins of the published size at once would be 6 GB.
+    bins_at_once = max(1, _FEATURES_AT_ONCE[now.device.type == "cuda"] // now.numel())
     costs = []
-    for position in positions.unbind(dim=1):  # one bin at a time: all at once are gigabytes
-        matched = F.grid_sample(earlier, position, align_corners=True)
+    for part in positions.split(bins_at_once, dim=1):
+        matched = F.grid_sample(earlier, part.flatten(1, 2), align_corners=True)
+        matched = matched.view(*now.shape[:2], part.shape[1], height, width)
         unseen = matched[:, -group] == 0
-        costs.append((now - matched).abs().sum(dim=1) + _UNSEEN_COST * unseen)
-    return (-torch.stack(costs, dim=1)).softmax(dim=1)
+        costs.append((matched - now[:, :, None]).abs_().sum(dim=1) + _UNSEEN_COST * unseen)
+    return (-torch.cat(costs, dim=1)).softmax(dim=1)

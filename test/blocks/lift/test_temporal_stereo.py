@@ -2,6 +2,7 @@
 
 import torch
 
+from occ_perception.blocks.lift import temporal_stereo
 from occ_perception.blocks.lift.lss import image_frustum
 from occ_perception.blocks.lift.temporal_stereo import match_earlier, sweep_maps, sweep_positions
 
@@ -60,6 +61,15 @@ def test_the_right_depth_matches_best():
     best = match_earlier(now, earlier, positions, group=4).argmax(dim=1)
     inside = (positions[0, truth].abs() < 1).all(dim=-1)
     assert (best[0, inside] == truth).all()
+
+
+def test_bins_may_be_matched_in_any_number_at_once(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    now, earlier = torch.rand(2, 2, 8, 6, 9, generator=g)
+    positions = torch.rand(2, 5, 6, 9, 2, generator=g) * 2.4 - 1.2
+    whole = match_earlier(now, earlier, positions, group=4)
+    monkeypatch.setattr(temporal_stereo, "_FEATURES_AT_ONCE", (2 * now.numel(), 1))
+    torch.testing.assert_close(match_earlier(now, earlier, positions, group=4), whole)
 
 
 def test_unseen_bins_are_unlikely_and_an_unmoved_view_cannot_tell():
