@@ -12,15 +12,17 @@ import tyro
 from rich.console import Console
 
 from occ_perception.commands import running
-from occ_perception.core.errors import ConfigError
+from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.ros.launch_plan import LaunchArguments
 
 SYSTEM = "vlscene"
+STEREO = ("image_2", "image_3")  # KITTI's colour pair
+MOST_JOBS = 4  # each process scans the street for itself, more of them gain little
 
 DESCRIPTION = """Camera bag -> node -> voxels, as three processes over DDS: player, node, recorder.
 
 Leaves behind a bag for RViz or Foxglove, pictures, and a table of what became of every image.
-Without --bag a small street is computed, with a red cube that is 2 m wide, 18.3 m ahead and 3.9 m
+Without --bag a street is computed (once), with a red cube that is 1.4 m wide, 15 m ahead and 3.5 m
 to the left. Without --weights the weights are random: everything runs, nothing is recognised.
 
 Examples:
@@ -49,7 +51,7 @@ class DemoOptions:
     preset: str | None = None
     weights: Path | None = None
     device: str = "auto"
-    frames: int = 6
+    frames: int = 4
     seed: int = 7
 
 
@@ -100,14 +102,35 @@ def cache_folder() -> Path:
     return Path(base) / "occ_perception"
 
 
-def street(frames: int, seed: int, console: Console) -> Path:
-    """The computed bag, from the cache where it was made before."""
-    from occ_training.world.box_scene import WORLD_VERSION, write_box_bag
+def street(frames: int, seed: int, console: Console, size: str = "full") -> Path:
+    """The computed bag, from the cache where it was made before.
 
-    path = cache_folder() / f"street_{WORLD_VERSION}_seed{seed}_{frames}frames"
+    Args:
+        frames: Stereo pairs.
+        seed: Which street.
+        console: Where progress is shown.
+        size: Preset of the world; "full" has images as KITTI has them.
+
+    Raises:
+        BagError: It cannot be written.
+    """
+    from occ_perception.commands.convert import progress_bars
+    from occ_training.convert.content import Options
+    from occ_training.convert.runner import VERSION, convert_scene
+    from occ_training.convert.world_bag import WorldScene
+    from occ_training.world.config import WORLD_VERSION, WorldConfig
+
+    config = WorldConfig(preset=size, seed=seed, frames=frames, movers=False, landmark=True)
+    jobs = min(frames, os.cpu_count() or 1, MOST_JOBS)
+    scene = WorldScene(config, cameras=STEREO, jobs=jobs)
+    folder = cache_folder() / f"street_{WORLD_VERSION}.{VERSION}_{frames}frames"
+    path = folder / scene.name
     if not (path / "metadata.yaml").is_file():
-        with console.status(f"computing a street: {frames} stereo pairs, seed {seed}"):
-            write_box_bag(path, frames=frames, seed=seed)
+        console.print(f"computing a street: {frames} stereo pairs, seed {seed}")
+        with progress_bars(console, 1) as (_, tell):
+            report = convert_scene(scene, folder, Options(), tell)
+        if report.problems:
+            raise BagError("; ".join(report.problems))
     console.print(f"input     {path}")
     return path
 

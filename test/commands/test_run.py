@@ -17,6 +17,7 @@ from occ_perception.ros.launch_plan import LaunchArguments, plan
 
 pytestmark = pytest.mark.ros
 OCC = [sys.executable, "-m", "occ_perception.cli"]
+LEFT = "/camera_color/left/image_rect/compressed"
 
 
 def stamps(path, topic):
@@ -36,13 +37,13 @@ def test_options_are_the_launch_arguments():
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_play_sends_the_pair_to_where_the_node_listens(compressed, box_bag):
+def test_play_sends_the_pair_to_where_the_node_listens(compressed, street_bag):
     from occ_perception.commands.play import PlayOptions, remap_rules
 
-    options = PlayOptions(bag=box_bag, to="vlscene", wait=True).playback()
+    options = PlayOptions(bag=street_bag, to="vlscene", wait=True).playback()
     assert options.wait_for == "/vlscene_node/latency"
-    assert options.anchor == "/kitti/left/image_rect"
-    with BagReader(box_bag) as bag:
+    assert options.anchor == LEFT
+    with BagReader(street_bag) as bag:
         stereo = dataclasses.replace(find_stereo(bag), compressed=compressed)
     arguments = LaunchArguments(output="x", compressed=compressed)
     recorder = next(p for p in plan("vlscene", arguments) if p.name == "bag_recorder")
@@ -50,13 +51,13 @@ def test_play_sends_the_pair_to_where_the_node_listens(compressed, box_bag):
         assert rule.split(":=")[1] in recorder.arguments
 
 
-def test_wait_needs_somebody_to_wait_for(box_bag):
+def test_wait_needs_somebody_to_wait_for(street_bag):
     from occ_perception.commands.play import PlayOptions
 
     with pytest.raises(ConfigError, match="--to"):
-        PlayOptions(bag=box_bag, wait=True).playback()
+        PlayOptions(bag=street_bag, wait=True).playback()
     with pytest.raises(ConfigError, match="unknown system 'vlsene'; did you mean 'vlscene'"):
-        PlayOptions(bag=box_bag, to="vlsene", wait=True).playback()
+        PlayOptions(bag=street_bag, to="vlsene", wait=True).playback()
 
 
 @pytest.mark.parametrize(
@@ -68,11 +69,11 @@ def test_wait_needs_somebody_to_wait_for(box_bag):
         ({"bag": "/nowhere"}, BagError, "there is no bag at /nowhere"),
     ],
 )
-def test_what_would_fail_is_refused_before_anything_starts(given, error, sentence, box_bag):
+def test_what_would_fail_is_refused_before_anything_starts(given, error, sentence, street_bag):
     from occ_perception.commands.running import prepared
 
     with pytest.raises(error, match=sentence):
-        prepared("vlscene", LaunchArguments(**{"bag": str(box_bag), **given}))
+        prepared("vlscene", LaunchArguments(**{"bag": str(street_bag), **given}))
 
 
 def test_demo_takes_the_published_network_only_where_it_is_wanted(monkeypatch):
@@ -92,38 +93,52 @@ def test_computed_street_is_made_once(monkeypatch, tmp_path):
     from rich.console import Console
 
     from occ_perception.commands import demo
-    from occ_training.world import box_scene
+    from occ_training.convert import runner
+    from occ_training.convert.report import Report
 
     made = []
 
-    def write(path, **_):
-        made.append(path)
-        path.mkdir(parents=True)
-        (path / "metadata.yaml").touch()
+    def write(scene, folder, *_):
+        made.append(scene)
+        (folder / scene.name).mkdir(parents=True)
+        (folder / scene.name / "metadata.yaml").touch()
+        return Report(scene.name)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(box_scene, "write_box_bag", write)
+    monkeypatch.setattr(runner, "convert_scene", write)
     console = Console(quiet=True)
     first = demo.street(2, 7, console)
     assert demo.street(2, 7, console) == first
-    assert demo.street(2, 8, console) != first
-    assert len(made) == 2 and all(tmp_path in path.parents for path in made)
+    assert len({first, demo.street(2, 8, console), demo.street(3, 7, console)}) == 3
+    assert len(made) == 3 and tmp_path in first.parents
+    assert made[0].config.landmark and made[0].cameras == ("image_2", "image_3")
 
 
-def test_run_on_a_bag_answers_every_pair_and_ends(box_bag, tmp_path):
+def test_a_street_that_cannot_be_written_ends_the_demo(monkeypatch, tmp_path):
+    from rich.console import Console
+
+    from occ_perception.commands import demo
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "occ_perception").write_text("no folder")
+    with pytest.raises(BagError, match="occ_perception"):
+        demo.street(1, 7, Console(quiet=True), "tiny")
+
+
+def test_run_on_a_bag_answers_every_pair_and_ends(street_bag, tmp_path):
     """Player, node and recorder are processes of their own; the small preset, all of the way."""
     output = tmp_path / "answers"
-    words = ["--preset", "nano", "--device", "cpu", "--bag", box_bag, "--output", output]
+    words = ["--preset", "nano", "--device", "cpu", "--bag", street_bag, "--output", output]
     done = subprocess.run([*OCC, "run", "vlscene", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "RANDOM" in done.stdout
     assert "published" in done.stdout and "infer" in done.stdout
-    asked = stamps(box_bag, "/kitti/left/image_rect")
+    asked = stamps(street_bag, LEFT)
     assert stamps(output, "/vlscene_node/voxels") == asked
     assert stamps(output, "/vlscene_node/latency") == asked
     with BagReader(output) as bag:
         # The bag can be looked at alone: images, calibration, transforms, and what ids mean.
-        assert find_stereo(bag).left_image == "/kitti/left/image_rect"
+        assert find_stereo(bag).left_image == LEFT
         assert {"/tf", "/tf_static", "/vlscene_node/label_map"} <= bag.topics.keys()
         grid = bag.decode(next(bag.messages(["/vlscene_node/grid"])))
         voxels = bag.decode(next(bag.messages(["/vlscene_node/voxels"])))
@@ -150,11 +165,11 @@ def test_run_without_a_bag_ends_well_on_ctrl_c(tmp_path):
     assert "Traceback" not in rest + errors
 
 
-def test_a_node_that_cannot_start_ends_the_run_with_its_sentence(box_bag, tmp_path):
+def test_a_node_that_cannot_start_ends_the_run_with_its_sentence(street_bag, tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text("/**:\n  ros__parameters:\n    system: {gewicht: x}\n")
     output = tmp_path / "answers"
-    words = ["--params", params, "--bag", box_bag, "--output", output]
+    words = ["--params", params, "--bag", street_bag, "--output", output]
     done = subprocess.run(
         [*OCC, "run", "vlscene", *words], capture_output=True, text=True, env=dict(os.environ)
     )

@@ -1,5 +1,6 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,15 +12,15 @@ from occ_perception.commands.summary import summarize
 from occ_perception.commands.views import draw_run
 from occ_perception.core.errors import BagError
 from occ_perception.viz.palette import BLOCKED, ROBOT
-from occ_training.world.box_street import CUBE_CENTER_M, CUBE_SIZE_M
-
-# In the first frame the grid's frame is the world's, shifted up to the LiDAR.
-CUBE_M = (CUBE_CENTER_M[0], CUBE_CENTER_M[1], CUBE_CENTER_M[2] - 1.73)
+from occ_training.world.scene import LANDMARK_SIZE_M, LANDMARK_XY_M
 
 
 def test_summary_counts_what_became_of_each_pair(output_bag):
     summary = summarize(output_bag)
-    assert summary.frames == {"/kitti/left/image_rect": 2, "/kitti/right/image_rect": 2}
+    assert summary.frames == {
+        "/camera_color/left/image_rect/compressed": 2,
+        "/camera_color/right/image_rect/compressed": 2,
+    }
     assert (summary.formed, summary.published, summary.grids) == (2, 1, 1)
     assert summary.dropped == {"newer set waiting": 1}
     assert summary.stages == {"infer": [pytest.approx(0.25)], "total": [pytest.approx(0.5)]}
@@ -29,9 +30,9 @@ def test_summary_counts_what_became_of_each_pair(output_bag):
     assert "newer set waiting" in text and "250.0" in text and "published" in text
 
 
-def test_summary_of_a_bag_without_answers_is_refused(box_bag):
+def test_summary_of_a_bag_without_answers_is_refused(street_bag):
     with pytest.raises(BagError, match="FrameLatency"):
-        summarize(box_bag)
+        summarize(street_bag)
 
 
 def test_occupancy_grid_of_the_bag_blocks_at_the_cube(output_bag):
@@ -39,7 +40,7 @@ def test_occupancy_grid_of_the_bag_blocks_at_the_cube(output_bag):
         topic = bag_content.voxel_topic(bag, truth=False)
         occupancy = bag_content.read_occupancy(bag, bag_content.stamps(bag, topic)[0])
     column, row = (
-        int((CUBE_M[i] - occupancy.origin_m[i]) / occupancy.resolution_m) for i in (0, 1)
+        int((LANDMARK_XY_M[i] - occupancy.origin_m[i]) / occupancy.resolution_m) for i in (0, 1)
     )
     assert occupancy.cells[row, column] == 100
     assert occupancy.cells[occupancy.cells.shape[0] - row, column] != 100  # the other side
@@ -62,16 +63,16 @@ def test_voxels_that_are_not_known_get_the_unknown_id(output_bag, tmp_path):
     assert voxels.grid == whole.grid
 
 
-def test_pictures_show_the_cube_where_it_is(output_bag, box_bag, tmp_path):
-    files = {p.stem: p for p in draw_run(output_bag, box_bag, tmp_path, "vlscene", "random")}
+def test_pictures_show_the_cube_where_it_is(output_bag, street_bag, tmp_path):
+    files = {p.stem: p for p in draw_run(output_bag, street_bag, tmp_path, "vlscene", "random")}
     assert set(files) == {"input", "birds_eye", "voxels", "occupancy_grid", "overview"}
     image = np.asarray(Image.open(files["birds_eye"]))
     half = image[:, : image.shape[1] // 2]  # prediction left, truth right
     v, u = largest_patch(half, (255, 0, 0))
     robot_v, robot_u = (a.mean() for a in np.nonzero((half == ROBOT).all(-1)))
-    metre = np.sqrt(len(u)) / (CUBE_SIZE_M + 0.2)
-    assert (robot_u - u.mean()) / metre == pytest.approx(CUBE_M[1], abs=0.6)  # to the LEFT
-    assert (robot_v - v.mean()) / metre == pytest.approx(CUBE_M[0], abs=1.5)
+    metre = np.sqrt(len(u)) / (LANDMARK_SIZE_M + 0.2)
+    assert (robot_u - u.mean()) / metre == pytest.approx(LANDMARK_XY_M[1], abs=0.6)  # to the LEFT
+    assert (robot_v - v.mean()) / metre == pytest.approx(LANDMARK_XY_M[0], abs=1.5)
 
     grid = np.asarray(Image.open(files["occupancy_grid"]))
     middle = grid.shape[1] // 2
@@ -82,12 +83,11 @@ def test_pictures_show_the_cube_where_it_is(output_bag, box_bag, tmp_path):
 
 
 def largest_patch(image, color):
-    """Pixels of a colour without the legend's swatch, which is right of the map."""
-    v, u = np.nonzero((image == color).all(-1))
-    inside = u < 800
-    return v[inside], u[inside]
+    """Pixels of the largest patch of a colour."""
+    _, patches, stats, _ = cv2.connectedComponentsWithStats((image == color).all(-1).astype("u1"))
+    return np.nonzero(patches == 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
 
 
-def test_pictures_of_a_run_without_grids_are_refused(box_bag, tmp_path):
+def test_pictures_of_a_run_without_grids_are_refused(street_bag, tmp_path):
     with pytest.raises(BagError, match="nothing was published"):
-        draw_run(box_bag, box_bag, tmp_path, "vlscene", "random")
+        draw_run(street_bag, street_bag, tmp_path, "vlscene", "random")
