@@ -128,16 +128,10 @@ def cast_rays(
     Returns:
         Hits of n * r rays, origin by origin.
     """
-    size_m = cubic_size_m(grid)
-    # The published code knows the grid and the points on it in single precision, walks in double.
-    lower, size = (torch.tensor(v, device=origins_m.device) for v in (grid.origin_m, size_m))
-    start = origins_m.double()[:, None].expand(-1, len(directions), -1).flatten(0, 1)
-    end = start + directions.double().repeat(len(origins_m), 1)
-    walk = _Walk(*(((p - lower) / size).float().double() for p in (start, end)), grid.shape)
-    flat = labels.flatten()
-    voxel = torch.zeros(len(start), dtype=torch.int64, device=flat.device)
-    distance = torch.full((len(start),), -1.0, dtype=torch.float64, device=flat.device)
-    rows = torch.arange(len(start), device=flat.device)
+    walk, flat = _start_walks(origins_m, directions, grid), labels.flatten()
+    rows = torch.arange(len(walk.cell), device=flat.device)
+    voxel = torch.zeros_like(rows)
+    distance = torch.full_like(rows, -1.0, dtype=torch.float64)
     entered = torch.zeros_like(rows, dtype=torch.bool)
     for _ in range(_MOST_STEPS):
         inside = walk.inside()
@@ -150,7 +144,22 @@ def cast_rays(
         walk.keep(going)
         if not len(rows):
             break
-    return RayHits(flat[voxel], (distance * size_m).float())
+    return RayHits(flat[voxel], (distance * cubic_size_m(grid)).float())
+
+
+def _start_walks(
+    origins_m: Float[Tensor, "n 3"], directions: Float[Tensor, "r 3"], grid: GridSpec
+) -> _Walk:
+    """All rays, origin by origin, in voxels.
+
+    The published code knows the grid and the points on it in single precision, walks in double.
+    """
+    lower, size = (
+        torch.tensor(v, device=origins_m.device) for v in (grid.origin_m, cubic_size_m(grid))
+    )
+    start = origins_m.double()[:, None].expand(-1, len(directions), -1).flatten(0, 1)
+    end = start + directions.double().repeat(len(origins_m), 1)
+    return _Walk(*(((p - lower) / size).float().double() for p in (start, end)), grid.shape)
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,8 @@ def point_features(
     cells = index_y[rows][..., None] * features.shape[2] + index_x[columns][..., None, :]
     weights = weight_y[rows][..., None] * weight_x[columns][..., None, :]
     table = features.flatten(1).T.float().contiguous()
-    vectors = F.embedding_bag(
-        cells.flatten(0, 1).flatten(1),
-        table,
-        per_sample_weights=weights.flatten(0, 1).flatten(1),
-        mode="sum",
-    )
+    cells, weights = (t.flatten(0, 1).flatten(1) for t in (cells, weights))
+    vectors = F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
     vectors = F.normalize(vectors, dim=-1).unflatten(0, share.shape)
     return (vectors * share[..., None]).sum(dim=1)
 

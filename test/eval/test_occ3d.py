@@ -6,11 +6,21 @@ import pytest
 import torch
 
 from occ_perception.core.errors import PredictionError
+from occ_perception.core.labels import load_label_map
 from occ_perception.eval.occ3d import (
     GAUSSIANFLOWOCC_PROTOCOL,
     LANGOCC_PROTOCOL,
     Occ3DMetric,
 )
+
+
+def test_the_label_map_names_what_is_scored():
+    labels = load_label_map("occ3d_nuscenes")
+    assert labels.ids == tuple(range(18))
+    assert (labels.id_of("free"), labels.free_id) == (17, 17)
+    assert labels.id_of("driveable_surface") == 11
+    assert not labels.blocking()[[11, 13, 14, 17]].any()
+    assert labels.blocking()[[4, 7, 15, 16]].all()
 
 
 def scored(protocol, prediction, truth, mask=None):

@@ -315,9 +315,8 @@ def render(case: Case, weights: Weights) -> Outputs:
         "fine_weight": rendered.weights,
         "fine_trans": rendered.transmittance,
     }
-    kept = case.stored["fine_start"].shape[1]
     return {
-        **{name: array[:, :kept] for name, array in fine.items()},
+        **{name: array[:, : case.stored[name].shape[1]] for name, array in fine.items()},
         **_coarse(case, jitter),
         **_largest(case, "density", gradients[0]),
         **_largest(case, "feat", gradients[1]),

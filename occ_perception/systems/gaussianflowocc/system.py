@@ -69,11 +69,7 @@ class GaussianFlowOccSystem:
             CalibrationError: There are more or fewer cameras than the network knows.
             PredictionError: The network answered with NaN.
         """
-        if len(views) != len(self.needs.cameras):
-            raise CalibrationError(
-                f"{len(views)} views were given, the network has learnt {len(self.needs.cameras)} "
-                f"cameras: {', '.join(self.needs.cameras)}"
-            )
+        self._check_count(views)
         if context.T_world_base is None or self._is_jump(context.stamp_ns):
             self.reset()
         self._last_ns = context.stamp_ns
@@ -104,6 +100,13 @@ class GaussianFlowOccSystem:
         """Forget the previous key frame."""
         self._history.reset()
         self._last_ns = None
+
+    def _check_count(self, views: Sequence[PreparedView]) -> None:
+        if len(views) != len(self.needs.cameras):
+            raise CalibrationError(
+                f"{len(views)} views were given, the network has learnt {len(self.needs.cameras)} "
+                f"cameras: {', '.join(self.needs.cameras)}"
+            )
 
     def _is_jump(self, stamp_ns: int) -> bool:
         return self._last_ns is not None and not 0 < stamp_ns - self._last_ns <= _LONGEST_GAP_NS
