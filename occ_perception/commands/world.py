@@ -51,6 +51,7 @@ class WorldOptions:
         marked_cube: An empty plain with one cube, the test of axes.
         cameras: Only these cameras of the rig, e.g. image_2 image_3; for bags.
         bag: Folder for the bags.
+        raw_images: In bags, pixels instead of PNG (KITTI, KITTI-360) or JPEG (nuScenes).
         tree: Folder for the data set as it would lie on disk.
         layout: Which one; by default the first that goes with the rig.
         pictures: Folder for pictures and a contact sheet of each street.
@@ -68,6 +69,7 @@ class WorldOptions:
     marked_cube: bool = False
     cameras: tuple[str, ...] = ()
     bag: Path | None = None
+    raw_images: bool = False
     tree: Path | None = None
     layout: Layout | None = None
     pictures: Path | None = None
@@ -146,10 +148,10 @@ def write_bags(scenes: list[WorldScene], options: WorldOptions, console: Console
     from occ_training.convert.content import Options
     from occ_training.convert.runner import convert
 
-    reports = []
+    reports, settings = [], Options(raw_images=options.raw_images)
     with progress_bars(console, len(scenes)) as (bars, tell):
         for report in convert(
-            scenes, options.bag, Options(), jobs=options.jobs, resume=options.resume, progress=tell
+            scenes, options.bag, settings, jobs=options.jobs, resume=options.resume, progress=tell
         ):
             reports.append(report)
             bars.update(bars.task_ids[0], completed=len(reports))

@@ -99,9 +99,9 @@ class WorldScene:
         count = self.config.frames if self.frames is None else len(self.frames)
         film = Film(self._frames(), count)
         if scene.rig.name in values.KITTI_RIGS or scene.rig.name == "kitti360":
-            return kitti_content(scene, film)
+            return kitti_content(scene, film, "raw" if options.raw_images else "png")
         if scene.rig.name == "nuscenes":
-            return nuscenes_content(scene, film)
+            return nuscenes_content(scene, film, "raw" if options.raw_images else "jpeg")
         raise ConfigError(
             f"rig {scene.rig.name} is a single camera of a 2D test set, which has no bag: "
             "use kitti, kitti00, kitti360 or nuscenes"
@@ -133,8 +133,8 @@ class Film:
         return self._latest
 
 
-def kitti_content(scene: Scene, film: Film) -> Content:
-    """A drive with the KITTI or KITTI-360 rig."""
+def kitti_content(scene: Scene, film: Film, form: str) -> Content:
+    """A drive with the KITTI or KITTI-360 rig, its images in a form of `world_messages.image`."""
     is_odometry = scene.rig.name in values.KITTI_RIGS
     names = KITTI if is_odometry else KITTI360
     scheme = SEMANTICKITTI_SCHEME if is_odometry else SSCBENCH_SCHEME
@@ -150,7 +150,7 @@ def kitti_content(scene: Scene, film: Film) -> Content:
     def make(index: int) -> list[Outgoing]:
         frame, made = film[index], []
         for camera in scene.rig.cameras:
-            made += world_messages.pictures(models[camera.name], frame, camera, "png")
+            made += world_messages.pictures(models[camera.name], frame, camera, form)
         made += world_messages.kitti_sweep(frame, VELODYNE, is_odometry=is_odometry)
         if frame.voxels is not None:
             made.append(world_messages.kitti_voxels(frame, scheme))
@@ -163,7 +163,7 @@ def kitti_content(scene: Scene, film: Film) -> Content:
     return content
 
 
-def nuscenes_content(scene: Scene, film: Film) -> Content:
+def nuscenes_content(scene: Scene, film: Film, form: str) -> Content:
     """A drive with the nuScenes rig: key frames, every image with a stamp and pose of its own."""
     rig = scene.rig
     lidar_frame = rig.lidar.name.lower()
@@ -180,7 +180,7 @@ def nuscenes_content(scene: Scene, film: Film) -> Content:
 
     def picture(index: int, camera: RigCamera, stamp_ns: int) -> list[Outgoing]:
         model, frame = models[camera.name], film[index]
-        return list(world_messages.pictures(model, frame, camera, "jpeg", stamp_ns))
+        return list(world_messages.pictures(model, frame, camera, form, stamp_ns))
 
     def rest(index: int) -> list[Outgoing]:
         frame = film[index]
@@ -206,7 +206,7 @@ def camera_models(scene: Scene, names: dict[str, tuple[str, str]]) -> dict[str, 
     cameras = {camera.name: camera for camera in scene.rig.cameras}
     models = {name: camera_model(camera, *names[name]) for name, camera in cameras.items()}
     for left, right in PAIRS:
-        if left in cameras:
+        if left in cameras and right in cameras:
             pair = (values.projection(cameras[name]) for name in (left, right))
             for name, P in zip((left, right), stereo_projections(*pair), strict=True):
                 models[name] = replace(models[name], P=P)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from occ_training.convert import messages
 from occ_training.convert import world_values as values
@@ -37,21 +38,31 @@ def pictures(
         model: What CameraInfo says, and where.
         frame: The frame.
         camera: The camera.
-        form: "png" or "jpeg".
+        form: "png", "jpeg" or "raw".
         stamp_ns: Stamp of the image; the frame's if None.
     """
     stamp_ns = frame.stamp_ns if stamp_ns is None else stamp_ns
-    data = ENCODERS[form](values.picture(frame, camera))
-    yield messages.compressed_image(model.topic, model.frame_id, stamp_ns, data, form)
+    yield image(model.topic, model.frame_id, stamp_ns, values.picture(frame, camera), form)
     yield messages.camera_info(model, stamp_ns)
     folder = f"/ground_truth{model.topic.rsplit('/', 1)[0]}"
     labels = zip(("semantic", "instance"), values.street_labels(frame, camera.name), strict=True)
     for kind, ids in labels:
-        topic, png = f"{folder}/{kind}", png_bytes(ids)
-        yield messages.compressed_image(topic, model.frame_id, stamp_ns, png, "png")
+        exact = "raw" if form == "raw" else "png"
+        yield image(f"{folder}/{kind}", model.frame_id, stamp_ns, ids, exact)
     render = frame.pictures[camera.name]
     depth_m = np.where(render.surface, render.depth_m, 0).astype("<f4")
     yield messages.raw_image(f"{folder}/depth", model.frame_id, stamp_ns, depth_m, "32FC1")
+
+
+def image(
+    topic: str, frame_id: str, stamp_ns: int, pixels: npt.NDArray[np.unsignedinteger], form: str
+) -> Outgoing:
+    """Pixels `[H, W]` or `[H, W, 3]` as PNG, JPEG or raw."""
+    if form != "raw":
+        data = ENCODERS[form](pixels)
+        return messages.compressed_image(topic, frame_id, stamp_ns, data, form)
+    encoding = "rgb8" if pixels.ndim == 3 else f"mono{8 * pixels.itemsize}"
+    return messages.raw_image(topic, frame_id, stamp_ns, pixels, encoding)
 
 
 def kitti_sweep(frame: Frame, frame_id: str, *, is_odometry: bool) -> Iterator[Outgoing]:

@@ -14,7 +14,7 @@ from occ_training.convert.world_bag import Film, WorldScene
 from occ_training.data.bag_dataset import BagDataset
 from occ_training.data.bag_scene import SampleSpec
 from occ_training.world.config import WorldConfig
-from occ_training.world.frames import make_frame
+from occ_training.world.frames import Parts, make_frame
 from occ_training.world.manifest import frame_digests
 from occ_training.world.scene import (
     LANDMARK_SIZE_M,
@@ -197,3 +197,18 @@ def test_single_cameras_have_no_bag(tmp_path):
     assert report.failed
     assert "single camera" in report.problems[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_raw_images_have_the_pixels_of_the_packed_ones(street, tmp_path):
+    frame = make_frame(build_scene(STREET), Mapper(build_scene(STREET)), 0, Parts(voxels=False))
+    scene = WorldScene(STREET, ("image_0", "image_2"), frames=(frame,))
+    report = convert_scene(scene, tmp_path, Options(raw_images=True))
+    assert report.problems == [] and not [t for t in report.counts if "compressed" in t]
+    raw = Opened(tmp_path / scene.name)
+    (grey,) = raw.messages("/camera/left/image_rect")
+    (colour,) = raw.messages("/camera_color/left/image_rect")
+    assert (grey.encoding, colour.encoding) == ("mono8", "rgb8")
+    packed = samples(street, PAIR)[0].views[0].frame.image
+    assert np.array_equal(colour.data.reshape(packed.shape), packed)
+    (instances,) = raw.messages("/ground_truth/camera_color/left/instance")
+    assert instances.encoding == "mono16"
