@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 import zipfile
 from collections import Counter
@@ -19,6 +20,18 @@ from occ_perception.weights.files import sha256_of, write_weights
 from occ_perception.weights.load import check_fit, first_five
 from occ_perception.weights.table import find_known
 
+# What torch's reader stumbles over in a cut or altered file, found by damaging files at random.
+_DAMAGE = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _NESTS = ("state_dict", "model")
 _LARGEST_BYTES = 16 * 2**30  # a full training checkpoint with optimiser and teacher is about 3 GB
 _LARGEST_LEGACY_BYTES = 4 * 2**30  # files older than torch 1.6 cannot be mapped, only read
@@ -185,7 +198,7 @@ def read_checkpoint(path: Path) -> object:
         raise WeightsError(
             f"'{path.name}' is damaged or holds code instead of plain tensors and is refused"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError) as error:
+    except _DAMAGE as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"'{path.name}' is truncated or no torch checkpoint ({first_line}); download it again"

@@ -1,8 +1,10 @@
 """Conversion of official checkpoints: strict, safe against hostile files, nothing half-written."""
 
+import contextlib
 import io
 import json
 import os
+import random
 import zipfile
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from occ_perception.core.errors import WeightsError
 from occ_perception.weights import convert, table
-from occ_perception.weights.convert import convert_file, state_dict_of
+from occ_perception.weights.convert import convert_file, read_checkpoint, state_dict_of
 from occ_perception.weights.files import describe, sha256_of
 from occ_perception.weights.load import load_weights
 
@@ -116,6 +118,21 @@ def test_pickle_with_code_is_refused_unexecuted(
 def test_legacy_file_is_read(tiny_map, official, target, state):
     torch.save(state, official, _use_new_zipfile_serialization=False)
     assert convert_file(tiny_map, official, target).kept == 6
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_file_damaged_anywhere_is_read_or_refused_by_name(official, state, legacy):
+    torch.save(state, official, _use_new_zipfile_serialization=not legacy)
+    whole = official.read_bytes()
+    chance = random.Random(7)
+    for _ in range(150):
+        damaged = bytearray(whole[: chance.choice([len(whole), chance.randrange(len(whole))])])
+        for position in chance.sample(range(len(whole)), 3):
+            if position < len(damaged):
+                damaged[position] = chance.randrange(256)
+        official.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            read_checkpoint(official)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
