@@ -99,3 +99,17 @@ def golden_dir(request):
     if not path.is_dir():
         pytest.skip(f"no golden numbers at {path} (name a set with --golden DIR)")
     return path
+
+
+@pytest.fixture(scope="session")
+def truth_bag(tmp_path_factory):
+    """Six stereo pairs of a small computed street; the first and the last have voxel truth."""
+    from occ_training.convert.content import Options
+    from occ_training.convert.runner import convert_scene
+    from occ_training.convert.world_bag import WorldScene
+    from occ_training.world.config import WorldConfig
+
+    scene = WorldScene(WorldConfig(frames=6, movers=False), ("image_2", "image_3"))
+    folder = tmp_path_factory.mktemp("truth")
+    assert convert_scene(scene, folder, Options()).problems == []
+    return folder / scene.name

@@ -22,7 +22,7 @@ DESCRIPTION = """Train a system on bags with voxel truth.
 
 Examples:
   occ train vlscene --data bags/kitti_00 bags/kitti_01 --layers layers --output runs/vlscene
-  occ train vlscene --preset nano --data world/train_* --val world/val_* --output runs/nano
+  occ train vlscene --preset nano --teacher toy --data world/train/* --output runs/nano
   occ train vlscene ... --resume            (goes on where the run was stopped or killed)
   occ train vlscene ... --dry-run           (one step: sizes, time, memory; writes nothing)
   accelerate launch -m occ_perception.cli train vlscene ...       (several GPUs)
@@ -156,6 +156,7 @@ def run(options: TrainOptions, console: Console) -> int:
     preset = dataclasses.replace(
         options.chosen, loop=dataclasses.replace(options.chosen.loop, output=options.output)
     )
+    preset = with_class_images(preset, options)
     layers = options.layers
     bags = [Bags(path, (layers / path.name,) if layers else ()) for path in options.data]
     validate = Validation(preset, options.val) if options.val else None
@@ -175,6 +176,19 @@ def run(options: TrainOptions, console: Console) -> int:
     target = export_weights(trainer.folder, preset.network, options.output / "weights.safetensors")
     console.print(f"weights: {target}")
     return 0
+
+
+def with_class_images(preset: Preset, options: TrainOptions) -> Preset:
+    """The stand-in teacher looks at class images: those of the left camera, if none are named."""
+    topics = preset.training.topics
+    if options.teacher != "toy" or topics.classes:
+        return preset
+    from occ_training.recipes.vlscene_data import class_topic, stereo_topics
+
+    left, _ = stereo_topics(options.data, topics)
+    topics = dataclasses.replace(topics, classes=class_topic(left))
+    training = dataclasses.replace(preset.training, topics=topics)
+    return dataclasses.replace(preset, training=training)
 
 
 def _teacher(options: TrainOptions, preset: Preset) -> Any:

@@ -212,6 +212,12 @@ def stereo_topics(bags: Sequence[Bags | Path], topics: VLSceneTopics) -> tuple[s
     return stereo.left_image, stereo.right_image
 
 
+def class_topic(image: str) -> str:
+    """Topic of the true classes of a camera's pixels in bags of the procedural world."""
+    folder = image.removesuffix("/compressed").rsplit("/", 1)[0]
+    return f"/ground_truth{folder}/semantic/compressed"
+
+
 def voxel_target(voxels: Voxels, grid: GridSpec, labels: LabelMap) -> UInt8[Tensor, "x y z"]:
     """Class per voxel, 255 where it is not known.
 
