@@ -31,6 +31,7 @@ _DAMAGE = (
     TypeError,
     ValueError,
     struct.error,
+    zipfile.BadZipFile,
 )
 _NESTS = ("state_dict", "model")
 _LARGEST_BYTES = 16 * 2**30  # a full training checkpoint with optimiser and teacher is about 3 GB
@@ -186,11 +187,11 @@ def read_checkpoint(path: Path) -> object:
         WeightsError: The file is damaged, too large or holds more than plain tensors.
     """
     mapped = zipfile.is_zipfile(path)
-    if mapped:
-        _check_archive(path)
-    elif path.stat().st_size > _LARGEST_LEGACY_BYTES:
+    if not mapped and path.stat().st_size > _LARGEST_LEGACY_BYTES:
         raise WeightsError(f"'{path.name}' is no torch archive and too large to be read at once")
     try:
+        if mapped:
+            _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch muses about pickle protocols
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
