@@ -1,4 +1,9 @@
-"""Small scenes that the tests of the world share; built once per run."""
+"""Small scenes that the tests of the world share; built once per run.
+
+OCC_WORLD_PRESET=small (or full) runs the same tests on larger images and denser sweeps.
+"""
+
+import os
 
 import pytest
 
@@ -7,11 +12,13 @@ from occ_training.world.frames import Parts, make_frame
 from occ_training.world.scene import build_scene
 from occ_training.world.sensed import Mapper
 
+PRESET = os.environ.get("OCC_WORLD_PRESET", "tiny")
+
 
 @pytest.fixture(scope="session")
 def kitti():
     """The unit scene on the KITTI rig, with moving objects."""
-    return build_scene(WorldConfig("kitti", "tiny", 7, movers=True))
+    return build_scene(WorldConfig("kitti", PRESET, 7, movers=True))
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +32,4 @@ def kitti_frames(kitti):
 @pytest.fixture(scope="session")
 def nuscenes():
     """A six-camera scene with moving objects."""
-    return build_scene(WorldConfig("nuscenes", "tiny", 1005, movers=True))
+    return build_scene(WorldConfig("nuscenes", PRESET, 1005, movers=True))

@@ -66,9 +66,10 @@ def test_lidar_points_meet_the_rendered_depth(kitti):
     uv, inside = camera.lens.project(local)
     near = inside & (local[:, 2] < 30)
     u, v = np.rint(uv[near]).astype(int).T
-    # A pixel of the tiny image is decimetres wide on the ground: compare with its neighbours.
+    # A pixel of a small image is decimetres wide on the ground: compare with its neighbours.
+    bottom, right = np.array(picture.depth_m.shape) - 1
     depth = np.stack([
-        picture.depth_m[(v + j).clip(0, 91), (u + i).clip(0, 305)]
+        picture.depth_m[(v + j).clip(0, bottom), (u + i).clip(0, right)]
         for i in (-1, 0, 1) for j in (-1, 0, 1)
     ])  # fmt: skip
     z = local[near, 2]
