@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -49,7 +50,7 @@ class WorldOptions:
         held: Draw from other ranges than for training: wider streets, darkness, higher sensors.
         landmark: Put a red cube on the street, 15 m ahead and 3.5 m left of the first frame.
         marked_cube: An empty plain with one cube, the test of axes.
-        cameras: Only these cameras of the rig, e.g. image_2 image_3; for bags.
+        cameras: Only these cameras of the rig, e.g. image_2 image_3; in bags and pictures.
         bag: Folder for the bags.
         raw_images: In bags, pixels instead of PNG (KITTI, KITTI-360) or JPEG (nuScenes).
         tree: Folder for the data set as it would lie on disk.
@@ -102,12 +103,31 @@ def run(options: WorldOptions, console: Console) -> int:
         raise ConfigError("say what to make: --bag, --tree or --pictures with a folder")
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: at least one process is needed")
-    scenes = find_scenes(options)
+    scenes, layout = find_scenes(options), find_layout(options)
     if options.pictures is not None:
-        draw(scenes, options.pictures, console)
+        with writing(options.pictures):
+            draw(scenes, options.pictures, console)
     if options.tree is not None:
-        write_trees(scenes, options.tree, options, console)
+        with writing(options.tree):
+            write_trees(scenes, layout, options, console)
     return 0 if options.bag is None else write_bags(scenes, options, console)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Make a folder; say in one sentence if it cannot be written.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        place = error.filename or folder
+        raise ConfigError(
+            f"{place} cannot be written ({error.strerror}): choose another place"
+        ) from error
 
 
 def find_scenes(options: WorldOptions) -> list[WorldScene]:
@@ -161,18 +181,35 @@ def write_bags(scenes: list[WorldScene], options: WorldOptions, console: Console
     return PARTLY if any(report.problems for report in reports) else 0
 
 
-def write_trees(
-    scenes: list[WorldScene], folder: Path, options: WorldOptions, console: Console
-) -> None:
-    """Write streets as sequences, drives or scenes of a data set."""
-    from occ_training.convert.world_trees import WRITERS, write_tree
-    from occ_training.world.frames import make_frames
-    from occ_training.world.scene import build_scene
+def find_layout(options: WorldOptions) -> str:
+    """The layout of the tree; nothing where none is wanted.
 
+    Raises:
+        ConfigError: The rig's data set is another one.
+    """
+    from occ_training.convert.world_trees import WRITERS
+
+    if options.tree is None:
+        return ""
     fitting = [name for name, (rigs, _) in WRITERS.items() if options.rig in rigs]
     if not fitting:
         raise ConfigError(f"rig {options.rig} has no layout of its own: leave out --tree")
-    layout = options.layout or fitting[0]
+    if options.layout is not None and options.layout not in fitting:
+        raise ConfigError(
+            f"layout {options.layout} does not go with rig {options.rig}, which has: "
+            f"{', '.join(fitting)}"
+        )
+    return options.layout or fitting[0]
+
+
+def write_trees(
+    scenes: list[WorldScene], layout: str, options: WorldOptions, console: Console
+) -> None:
+    """Write streets as sequences, drives or scenes of a data set."""
+    from occ_training.convert.world_trees import write_tree
+    from occ_training.world.frames import make_frames
+    from occ_training.world.scene import build_scene
+
     first = FIRST_NUMBER.get(layout, OTHERS_FIRST_NUMBER)
     with progress_bars(console, len(scenes)) as (bars, tell):
         for done, scene in enumerate(scenes):
@@ -180,7 +217,7 @@ def write_trees(
             told = _told(frames, scene.name, scene.config.frames, tell)
             # nuScenes' tables are of all scenes: streets of several seeds lie side by side.
             is_alone = layout != "nuscenes" or len(scenes) == 1
-            root = folder if is_alone else folder / scene.name
+            root = options.tree if is_alone else options.tree / scene.name
             source = write_tree(layout, build_scene(scene.config), told, root, first + done)
             bars.update(bars.task_ids[0], completed=done + 1)
             console.print(
@@ -198,13 +235,14 @@ def _told(frames, name: str, count: int, tell):
 def draw(scenes: list[WorldScene], folder: Path, console: Console) -> None:
     """Draw the first frame of each street, and the last one that has voxels."""
     from occ_perception.commands.world_views import draw_frame
-    from occ_training.world.frames import has_voxels, make_frames
+    from occ_training.world.frames import Parts, has_voxels, make_frames
     from occ_training.world.scene import build_scene
 
     for one in scenes:
         scene = build_scene(one.config)
         whole = [i for i in range(one.config.frames) if has_voxels(scene, i)]
         with console.status(f"drawing {one.name}"):
-            for frame in make_frames(one.config, indices=sorted({whole[0], whole[-1]})):
+            shown = sorted({whole[0], whole[-1]})
+            for frame in make_frames(one.config, Parts(cameras=one.cameras), shown):
                 for path in draw_frame(scene, frame, folder):
                     console.print(f"picture   {path}")

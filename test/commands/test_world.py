@@ -69,7 +69,7 @@ def test_a_street_as_a_data_set_on_disk_is_converted_by_the_line_it_prints(tmp_p
         (["--cameras", "image_9"], "no camera image_9; it has: image_0"),
         (["--frames", "0"], "one frame or more"),
         (["--rig", "cityscapes"], "no layout of its own"),
-        (["--layout", "nuscenes"], "needs the rig nuscenes"),
+        (["--layout", "nuscenes"], "which has: semantickitti, kitti-raw"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words, sentence, tmp_path):
@@ -83,3 +83,11 @@ def test_a_rig_without_bag_says_so_and_fails(tmp_path, capsys):
     words = ["--rig", "realestate10k", "--bag", str(tmp_path)]
     assert main(["world", *words]) == 2
     assert "single camera" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", ["--tree", "--pictures", "--bag"])
+def test_a_place_that_cannot_be_written_is_named(output, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["world", "--frames", "1", output, str(tmp_path / "file")]) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / "file") in error and error.count("\n") == 1
