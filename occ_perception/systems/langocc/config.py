@@ -107,22 +107,23 @@ class LangOccConfig:
 
     @classmethod
     def nano(cls) -> LangOccConfig:
-        """Every module of the published model at a fraction of its width.
+        """Every module of the published model at a fraction of its width, on smaller images.
 
-        Grid and input size stay, so that data and labels fit both models.
+        The grid stays, so that labels fit both models.
         """
         return replace(
             cls.reduced(),
+            input_size=(128, 352),
             backbone="resnet18",
             backbone_widths=(16, 32, 64, 128),
             backbone_depths=(1, 1, 1, 1),
-            neck_channels=64,
-            aspp_channels=24,
-            context_channels=16,
+            neck_channels=32,
+            aspp_channels=12,
+            context_channels=8,
             bins=44,
             depth_step_m=1.0,
-            stage_channels=(16, 24, 32),
+            stage_channels=(8, 16, 32),
             stage_blocks=(1, 1, 1),
-            scene_channels=32,
+            scene_channels=24,
             language_channels=32,
         )
