@@ -31,6 +31,7 @@ Examples:
   occ world --seed 990001 990002 --held --bag bags/held"""
 
 FIRST_NUMBER = {"semantickitti": 30}  # beyond the real sequences
+CONVERTERS = {"nuscenes": "occ3d"}  # by layout, where it is another's that finds all of it
 OTHERS_FIRST_NUMBER = 9000  # beyond the real drives and scenes
 
 Rig = Literal["kitti", "kitti00", "kitti360", "nuscenes", "cityscapes", "bdd100k", "realestate10k"]
@@ -211,6 +212,7 @@ def write_trees(
     from occ_training.world.scene import build_scene
 
     first = FIRST_NUMBER.get(layout, OTHERS_FIRST_NUMBER)
+    sources: dict[Path, None] = {}  # each once: several streets may lie in one data set
     with progress_bars(console, len(scenes)) as (bars, tell):
         for done, scene in enumerate(scenes):
             frames = make_frames(scene.config, jobs=options.jobs)
@@ -220,9 +222,9 @@ def write_trees(
             root = options.tree if is_alone else options.tree / scene.name
             source = write_tree(layout, build_scene(scene.config), told, root, first + done)
             bars.update(bars.task_ids[0], completed=done + 1)
-            console.print(
-                f"tree      occ convert {layout} {source} bags   (seed {scene.config.seed})"
-            )
+            sources[source] = None
+    for source in sources:
+        console.print(f"tree      occ convert {CONVERTERS.get(layout, layout)} {source} bags")
 
 
 def _told(frames, name: str, count: int, tell):

@@ -52,11 +52,12 @@ def test_pictures_show_every_sensor(made):
 def test_a_street_as_a_data_set_on_disk_is_converted_by_the_line_it_prints(tmp_path, capsys):
     """World -> real layout -> the real converter, by the two commands."""
     tree, bags = tmp_path / "tree", tmp_path / "bags"
-    words = ["--rig", "kitti", "--frames", "1", "--seed", "3", "--tree", str(tree)]
+    words = ["--rig", "nuscenes", "--frames", "1", "--seed", "3", "--tree", str(tree)]
     assert main(["world", *words]) == 0
-    line = re.search(r"occ (convert .*) bags ", capsys.readouterr().out)[1]
+    line = re.search(r"occ (convert .*) bags\n", capsys.readouterr().out)[1]
     assert main([*line.split(), str(bags)]) == 0
-    assert (bags / "semantickitti_30/metadata.yaml").is_file()
+    assert "/ground_truth/voxels" in capsys.readouterr().out
+    assert (bags / "nuscenes_scene-9000/metadata.yaml").is_file()
 
 
 @pytest.mark.parametrize(
