@@ -23,6 +23,13 @@ Examples:
 # System -> where the class is that maps its official checkpoint to ours.
 CHECKPOINTS = {
     "vlscene": ("occ_perception.systems.vlscene.checkpoint", "VLSceneCheckpoint"),
+    "vipocc": ("occ_perception.systems.vipocc.checkpoint", "ViPOccCheckpoint"),
+    "scenedino": ("occ_perception.systems.scenedino.checkpoint", "SceneDinoCheckpoint"),
+    "langocc": ("occ_perception.systems.langocc.checkpoint", "LangOccCheckpoint"),
+    "gaussianflowocc": (
+        "occ_perception.systems.gaussianflowocc.checkpoint",
+        "GaussianFlowOccCheckpoint",
+    ),
     "repvit": ("occ_perception.systems.vlscene.checkpoint", "BackboneCheckpoint"),
     "lseg": ("occ_training.labels.lseg", "LSegCheckpoint"),
 }
