@@ -77,11 +77,6 @@ COMMANDS = {
         "compute a street: bags, data sets on disk and pictures with all the truth there is",
         "occ world --pictures out/street --bag bags",
     ),
-    "world": Command(
-        "occ_perception.commands.world",
-        "compute a street: bags, data sets on disk and pictures with all the truth there is",
-        "occ world --pictures out/street --bag bags",
-    ),
     "bag": Command(
         "occ_perception.commands.bag",
         "look into a bag: topics, cameras, frames, gaps; LiDAR and voxels over its images",
