@@ -80,6 +80,7 @@ class CheckpointFolder:
         with _disk_errors_reported(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=self.root))
+            hidden.chmod(0o755)  # others may read a run; temporary folders are private
             try:
                 _write(hidden, checkpoint)
                 _replace_folder(hidden, target)

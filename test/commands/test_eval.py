@@ -1,0 +1,71 @@
+import json
+
+import pytest
+import torch
+
+from occ_perception.cli import main
+from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
+from occ_perception.systems.vlscene.config import VLSceneConfig
+from occ_perception.systems.vlscene.model import VLScene
+from occ_perception.weights.files import write_weights
+
+NANO = ("--preset", "nano")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    about = VLSceneCheckpoint(VLSceneConfig.nano())
+    state = VLScene(VLSceneConfig.nano()).state_dict()
+    kept = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
+    text = {"system": "vlscene", "labels": about.labels, "source": "random", "licence": "none"}
+    text |= {"config": about.config(), "grid": about.grid(), "source_sha256": "0"}
+    write_weights(path, kept, text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def offline(truth_bag, weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval")
+    words = ["eval", "vlscene", str(truth_bag), *NANO, "--weights", str(weights)]
+    more = ["--output", str(folder / "report"), "--submission", str(folder / "files")]
+    assert main([*words, *more]) == 0
+    return folder
+
+
+def document(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_the_report_has_tables_and_pictures(offline):
+    names = {path.name.split("_")[0] for path in (offline / "report").iterdir()}
+    assert names == {"report.json", "classes.png", "confusion.png", "worst"}
+    told = document(offline / "report")
+    assert told["frames"] == 2 and list(told["ranges_m"]) == ["12.8", "25.6", "51.2"]
+    assert told["about"]["weights"] == "w.safetensors"
+
+
+def test_files_of_a_submission_score_the_same(offline, truth_bag, tmp_path):
+    files = offline / "files/sequences/08/predictions"
+    assert sorted(p.name for p in files.iterdir()) == ["000000.label", "000005.label"]
+    words = ["eval", "vlscene", str(truth_bag), "--predictions", str(files)]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    assert document(tmp_path)["confusion"] == document(offline / "report")["confusion"]
+
+
+def test_contradicting_wishes_are_refused(truth_bag, tmp_path, capsys):
+    bag = str(truth_bag)
+    assert main(["eval", "vlscene", bag, "--live", "--predictions", str(tmp_path)]) == 2
+    assert main(["eval", "vlscene", bag, "--live", "--shuffle"]) == 2
+    assert main(["eval", "vlscene", bag, "--truth", "/nothing"]) == 2
+    assert "0 topics of voxel truth" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.ros
+def test_the_live_node_scores_to_the_last_count_as_offline(offline, truth_bag, weights, tmp_path):
+    words = ["eval", "vlscene", str(truth_bag), *NANO, "--weights", str(weights), "--live"]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    live, here = document(tmp_path), document(offline / "report")
+    assert live["confusion"] == here["confusion"] and live["ranges_m"] == here["ranges_m"]
+    assert live["latency"]["published"] == 6 and live["latency"]["dropped"] == {}
