@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import tyro
-from rclpy.utilities import remove_ros_args
 
 from occ_perception.ros.playback import PlaybackOptions, play
 from occ_perception.ros.raw_topics import exit_code
+from occ_perception.ros.starting import own_arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,9 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code: 0 at the end of the bag or after a signal, 1 after an error.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    own = remove_ros_args(args=given)
-    options = tyro.cli(PlaybackOptions, prog="bag_player", args=own)
-    return exit_code("bag_player", lambda: play(options, given))
+
+    def work() -> None:
+        play(tyro.cli(PlaybackOptions, prog="bag_player", args=own_arguments(given)), given)
+
+    return exit_code("bag_player", work)
 
 
 if __name__ == "__main__":

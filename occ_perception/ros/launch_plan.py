@@ -13,6 +13,7 @@ import pkgutil
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import occ_perception.nodes
@@ -20,6 +21,7 @@ from occ_perception.bags.reader import BagReader
 from occ_perception.bags.stereo import StereoTopics, find_stereo, info_topic
 from occ_perception.bags.topics import COMPRESSED
 from occ_perception.core.errors import BagError, ConfigError
+from occ_perception.ros.params_file import check_params_file
 from occ_perception.ros.share import PACKAGE, share_file
 
 # Fast DDS 2 (Jazzy) reads the first, Fast DDS 3 the second; each ignores the other.
@@ -162,7 +164,8 @@ def plan(system: str, arguments: LaunchArguments) -> list[ProcessSpec]:
     """The processes to start, in order: node, recorder, player, viewer.
 
     Raises:
-        ConfigError: The system is unknown or a shipped file is missing.
+        ConfigError: The system is unknown, a shipped file is missing, or the parameter file is not
+            one for its node.
         BagError: The bag cannot be read or its stereo pair is not clear.
     """
     name, env = node_name(system), dds_variables()
@@ -220,6 +223,7 @@ def _node(
     env: Mapping[str, str],
 ) -> ProcessSpec:
     file = arguments.params or str(share_file(f"config/{system}.yaml"))
+    check_params_file(Path(file), name)
     words = ["--ros-args", "--params-file", file]
     for parameter in ("weights", "device", "preset"):
         if value := getattr(arguments, parameter):

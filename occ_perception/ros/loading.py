@@ -32,6 +32,7 @@ class Loaded:
 
 
 Loader = Callable[[NodeSettings], Loaded]
+_DEVICE_KINDS = ("cpu", "cuda")  # torch knows more, nothing here was proven on them
 
 
 def resolve_device(wanted: str) -> str:
@@ -45,9 +46,9 @@ def resolve_device(wanted: str) -> str:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise ConfigError(
-            f"parameter 'system.device' is '{wanted}'; give auto, cpu or cuda:N"
-        ) from None
+        device = None
+    if device is None or device.type not in _DEVICE_KINDS:
+        raise ConfigError(f"parameter 'system.device' is '{wanted}'; give auto, cpu or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"parameter 'system.device' is '{wanted}', but this machine has "

@@ -26,13 +26,13 @@ from occ_perception.ros.outputs import plan_views
 from occ_perception.ros.params import Parameters
 from occ_perception.ros.pipeline import Pipeline
 from occ_perception.ros.settings import FrameSettings, NodeSettings
+from occ_perception.ros.starting import init_ros
 from occ_perception.ros.wall_timer import wall_timer
 from occ_perception.runtime.warmup import warm_up
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _STOP_TIMEOUT_S = 10.0
 _EXIT_TIMEOUT_S = 1.0
-
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
@@ -163,8 +163,7 @@ class OccupancyNode(LifecycleNode):
     def _introduce(self, loaded: Any) -> None:
         """Say what runs, and warm it up where kernels are compiled and chosen."""
         log = self.get_logger()
-        precision = self.settings.system.precision
-        log.info(f"{self.get_name()} runs on {loaded.device} in {precision}")
+        log.info(f"{self.get_name()} runs on {loaded.device} in {self.settings.system.precision}")
         if loaded.weights:
             log.info(f"weights: {loaded.weights}")
         else:
@@ -226,9 +225,9 @@ def run(name: str, load: Loader, args: list[str] | None = None) -> int:
         load: Builds its system.
         args: Command line, None = that of the process.
     """
-    rclpy.init(args=args)
     node, code = None, 0
     try:
+        init_ros(args)
         node = OccupancyNode(name, load)
         if node.settings.autostart and not node.start():
             code = 1

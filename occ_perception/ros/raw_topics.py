@@ -17,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from occ_perception.bags.topics import TopicQos
 from occ_perception.core.errors import BagError, OccError
+from occ_perception.ros.starting import init_ros
 
 
 def message_class(msgtype: str) -> type:
@@ -62,8 +63,11 @@ def ros(arguments: Sequence[str]) -> Iterator[None]:
 
     Args:
         arguments: Command line; what follows --ros-args is ROS's.
+
+    Raises:
+        ConfigError: An argument for ROS cannot be used.
     """
-    rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    init_ros(arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield
     finally:

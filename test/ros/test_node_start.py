@@ -31,6 +31,7 @@ def output(tmp_path):
     [
         (["-p", "system.weightz:=x"], ["'system.weightz'", "did you mean system.weights"]),
         (["-p", "system.device:=toaster"], ["'toaster'", "give auto, cpu or cuda:N"]),
+        (["-p", "system.device:=meta"], ["'meta'", "give auto, cpu or cuda:N"]),
         (["-p", "output.max_height_m:=-90.0", "-p", "output.min_height_m:=-99.0",
           "-p", "system.preset:=nano"], ["holds no voxel layer"]),
         (["-p", "system.weights:=/nowhere/w.safetensors", "-p", "system.preset:=nano"],
@@ -52,6 +53,21 @@ def test_a_key_misspelt_in_the_file_refuses_the_start(tmp_path):
     process = start(tmp_path, "--params-file", str(file))
     assert process.wait(LIMIT_S) == 1
     assert "'output.max_hight_m'; did you mean output.max_height_m" in output(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--params-file", "nowhere.yaml"], "parameter file 'nowhere.yaml' cannot be read"),
+        (["-p", "system.device"], "the arguments after --ros-args cannot be used"),
+        (["--such-a-flag"], "the arguments after --ros-args cannot be used"),
+    ],
+)
+def test_arguments_that_ros_cannot_read_are_one_sentence(tmp_path, words, sentence):
+    process = start(tmp_path, *words)
+    assert process.wait(LIMIT_S) == 1
+    assert sentence in output(tmp_path)
+    assert "Traceback" not in output(tmp_path)
 
 
 def test_damaged_weights_refuse_the_start(tmp_path):

@@ -86,15 +86,25 @@ def test_live_images_may_be_compressed():
     assert "left/image_rect:=/l/i" in node.arguments
 
 
-def test_values_reach_the_node_as_yaml_strings():
-    (node,) = plan(
-        "vlscene", LaunchArguments(weights="/my w: {x}", device="cuda:0", params="p", preset="nano")
+def test_values_reach_the_node_as_yaml_strings(tmp_path):
+    params = tmp_path / "p.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    autostart: true\n")
+    chosen = LaunchArguments(
+        weights="/my w: {x}", device="cuda:0", params=str(params), preset="nano"
     )
+    (node,) = plan("vlscene", chosen)
     given = dict(word.split(":=", 1) for word in node.arguments if ":=" in word)
     assert yaml.safe_load(given["system.weights"]) == "/my w: {x}"
     assert yaml.safe_load(given["system.device"]) == "cuda:0"
     assert yaml.safe_load(given["system.preset"]) == "nano"
-    assert node.arguments[:3] == ("--ros-args", "--params-file", "p")
+    assert node.arguments[:3] == ("--ros-args", "--params-file", str(params))
+
+
+def test_a_parameter_file_for_another_node_is_refused_before_the_start(tmp_path):
+    params = tmp_path / "p.yaml"
+    params.write_text("vlscen_node:\n  ros__parameters:\n    autostart: true\n")
+    with pytest.raises(ConfigError, match="of vlscen_node only, none of vlscene_node"):
+        plan("vlscene", LaunchArguments(params=str(params)))
 
 
 def test_recording_holds_what_went_in_and_what_came_out(bag):
