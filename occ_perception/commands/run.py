@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from occ_perception.commands.running import report, run_bag, run_live
+from occ_perception.commands.running import check_complete, report, run_bag, run_live, tell_answers
 from occ_perception.ros.launch_plan import LaunchArguments, node_name, systems
 
 NOTHING_PUBLISHED = 1
@@ -35,12 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     names = [field.name for field in dataclasses.fields(LaunchArguments)]
     chosen = LaunchArguments(**{name: getattr(options, name) for name in names})
     console = Console(highlight=False, stderr=False)
-    run = run_bag if chosen.bag else run_live
-    run(options.system, chosen, console)
-    if not chosen.output:
-        return 0
-    summary = report(Path(chosen.output), console)
-    return 0 if summary.published else NOTHING_PUBLISHED
+    if not chosen.bag:
+        run_live(options.system, chosen, console)
+        if not chosen.output:
+            return 0
+        published = report(Path(chosen.output), console).published
+    else:
+        watch = run_bag(options.system, chosen, console)
+        published = watch.published
+        if chosen.output:
+            check_complete(report(Path(chosen.output), console), watch, chosen.output)
+        else:
+            tell_answers(watch, console)
+    return 0 if published else NOTHING_PUBLISHED
 
 
 def options_class() -> type[Any]:

@@ -23,7 +23,7 @@ from occ_perception.bags.stereo import find_stereo
 from occ_perception.bags.writer import check_target
 from occ_perception.commands.session import Session, wait_until
 from occ_perception.commands.summary import Summary, summarize
-from occ_perception.core.errors import ConfigError
+from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.ros.launch_plan import (
     LaunchArguments,
     ProcessSpec,
@@ -38,13 +38,16 @@ MAY_END = {PLAYER, VIEWER}
 QUIET_S = 60.0  # without --wait: after the bag, a node that says nothing for so long is done
 
 
-def run_bag(system: str, arguments: LaunchArguments, console: Console) -> None:
+def run_bag(system: str, arguments: LaunchArguments, console: Console) -> AnswerWatch:
     """Run a system on a bag until the bag and the work on it have ended.
 
     Args:
         system: Name of the system.
         arguments: What to start; names a bag.
         console: Shows progress and what the processes say.
+
+    Returns:
+        What the node said about the images.
 
     Raises:
         OccError: Something cannot be used, or a process ended before its time.
@@ -72,6 +75,7 @@ def run_bag(system: str, arguments: LaunchArguments, console: Console) -> None:
             wait_until(run, is_quiet, MAY_END, tick)
         end_in_order(run, specs)
         tick()
+    return watch
 
 
 def run_live(system: str, arguments: LaunchArguments, console: Console) -> None:
@@ -152,6 +156,27 @@ def report(output: Path, console: Console) -> Summary:
     console.print()
     console.print(summary.tables())
     return summary
+
+
+def check_complete(summary: Summary, watch: AnswerWatch, output: str) -> None:
+    """See that the recorder heard every answer that was heard here.
+
+    Raises:
+        BagError: It was not connected with the node in time; the bag is kept.
+    """
+    heard = watch.published + watch.dropped.total()
+    recorded = summary.published + summary.dropped.total()
+    if recorded < heard:
+        raise BagError(
+            f"bag {output} holds {recorded} of {heard} answers: the recorder found the node too "
+            "late; run again, on a machine that is less busy"
+        )
+
+
+def tell_answers(watch: AnswerWatch, console: Console) -> None:
+    """Print what became of the images, where no bag says it."""
+    reasons = [f"{count} dropped ({reason})" for reason, count in watch.dropped.most_common()]
+    console.print(", ".join([f"{watch.published} published", *reasons]), soft_wrap=True)
 
 
 def say(console: Console) -> Callable[[str, str], None]:

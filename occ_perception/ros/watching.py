@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -11,9 +12,11 @@ from rclpy.node import Node
 
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.topics import TopicQos
+from occ_perception.ros.messages import stamp_ns
 from occ_perception.ros.raw_topics import message_class, ros, spinning, to_profile
 
 LATENCY_TYPE = "occ_msgs/msg/FrameLatency"
+PUBLISHED = "published"
 
 
 class AnswerWatch:
@@ -22,12 +25,16 @@ class AnswerWatch:
     Attributes:
         topic: What is watched.
         stamps: Stamps of the images that were answered, published or dropped.
+        published: How many of them became a grid.
+        dropped: How many did not, by reason.
     """
 
     def __init__(self, topic: str) -> None:
         """Watch nothing yet."""
         self.topic = topic
         self.stamps: set[int] = set()
+        self.published = 0
+        self.dropped: Counter[str] = Counter()
         self._news = time.monotonic()
         self._types = MessageTypes()
         self._stack = ExitStack()
@@ -59,7 +66,10 @@ class AnswerWatch:
         return time.monotonic() - self._news
 
     def _on_answer(self, data: bytes) -> None:
-        stamp_ns = self._types.stamp_ns(LATENCY_TYPE, data)
-        if stamp_ns is not None:
-            self.stamps.add(stamp_ns)
+        report = self._types.decode(LATENCY_TYPE, data)
+        self.stamps.add(stamp_ns(report.header.stamp))
+        if report.outcome == PUBLISHED:
+            self.published += 1
+        else:
+            self.dropped[report.reason] += 1
         self._news = time.monotonic()

@@ -12,6 +12,7 @@ import tyro
 
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.stereo import find_stereo
+from occ_perception.bags.writer import BagWriter
 from occ_perception.core.errors import BagError, ConfigError, WeightsError
 from occ_perception.ros.launch_plan import LaunchArguments, plan
 
@@ -176,3 +177,31 @@ def test_a_node_that_cannot_start_ends_the_run_with_its_sentence(street_bag, tmp
     assert done.returncode == 2
     assert "vlscene_node ended with code 1" in done.stderr and "gewicht" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_bag_without_static_transforms_ends_with_the_reason(street_bag, tmp_path):
+    """Nothing is recorded either: what is wrong must still be said at the end."""
+    path = tmp_path / "floating"
+    with BagReader(street_bag) as source, BagWriter(path) as bag:
+        for message in source.messages():
+            if not message.topic.startswith(("/tf_static", "/ground_truth")):
+                bag.add_topic(message.topic, message.msgtype)
+                bag.write(message.topic, message.time_ns, message.data)
+    words = ["--preset", "nano", "--device", "cpu", "--bag", path]
+    done = subprocess.run([*OCC, "run", "vlscene", *words], capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.strip().endswith("0 published, 2 dropped (no transform)")
+
+
+def test_answers_that_the_recorder_missed_are_not_passed_over():
+    from occ_perception.commands.running import check_complete
+    from occ_perception.commands.summary import Summary
+    from occ_perception.ros.watching import AnswerWatch
+
+    watch = AnswerWatch("/vlscene_node/latency")
+    watch.published, watch.dropped["no transform"] = 2, 1
+    complete = Summary(published=2)
+    complete.dropped["no transform"] = 1
+    check_complete(complete, watch, "out")
+    with pytest.raises(BagError, match=r"bag out holds 2 of 3 answers.*run again"):
+        check_complete(Summary(published=2), watch, "out")
