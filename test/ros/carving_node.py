@@ -2,15 +2,17 @@
 
 import sys
 
-from ros.carving_system import CarvingSystem
+from ros.carving_system import FAR, NEAR, CarvingSystem
 
 from occ_perception.ros.loading import Loaded
 from occ_perception.ros.node import run
 
 
 def load(settings):
-    ego_motion = settings.system.preset == "moving"
-    return Loaded(CarvingSystem(settings.frames.grid, ego_motion=ego_motion), "cpu", "carving")
+    preset = settings.system.preset
+    grid = FAR if preset == "street" else NEAR
+    system = CarvingSystem(settings.frames.grid, ego_motion=preset == "moving", grid=grid)
+    return Loaded(system, "cpu", "carving")
 
 
 if __name__ == "__main__":

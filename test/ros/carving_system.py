@@ -1,9 +1,11 @@
-"""A real system without weights: a voxel is a vehicle where both views show pure red.
+"""A real system without weights: a voxel is a vehicle where both views show red.
 
 Space carving from two views. It uses exactly what networks get, `PreparedView.camera` and
 `image_transform`, so a mistake in calibration, TF, decoding or axis order moves the vehicle. Where
 it is told the robot's motion, it calls the vehicle a truck beyond x = 5 m of the world, else a car.
 """
+
+import dataclasses
 
 import numpy as np
 import torch
@@ -14,13 +16,14 @@ from occ_perception.core.types import Prediction, PreparedView
 from occ_perception.geometry.transforms import inverse
 from occ_perception.systems.base import Needs
 
-RED = (255, 0, 0)
+NEAR = GridSpec((0.0, -6.0, -2.0), (0.25, 0.25, 0.25), (56, 48, 16), "velodyne")
+FAR = GridSpec((8.0, -6.0, -2.0), (0.2, 0.2, 0.2), (90, 60, 20), "velodyne")
 
 
 class CarvingSystem:
-    def __init__(self, grid_frame="velodyne", *, ego_motion=False):
+    def __init__(self, grid_frame="velodyne", *, ego_motion=False, grid=NEAR):
         self.needs = Needs(cameras=("left", "right"), stereo=True, ego_motion=ego_motion)
-        self.grid = GridSpec((0.0, -6.0, -2.0), (0.25, 0.25, 0.25), (56, 48, 16), grid_frame)
+        self.grid = dataclasses.replace(grid, frame_id=grid_frame)
         self.labels = load_label_map("semantickitti")
         self.network = torch.nn.Identity()
 
@@ -56,7 +59,8 @@ class CarvingSystem:
             column, row = np.rint(u / depth), np.rint(v / depth)
         height, width = view.image.shape[1:]
         inside = (depth > 0.1) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        is_red = (view.image == torch.tensor(RED).reshape(3, 1, 1)).all(0).numpy()
+        others = view.image[1:].max(0).values
+        is_red = ((view.image[0] > 40) & (view.image[0] > 4 * others)).numpy()  # shaded red, too
         red = np.zeros(len(points), bool)
         red[inside] = is_red[row[inside].astype(int), column[inside].astype(int)]
         return tuple(torch.from_numpy(mask.reshape(self.grid.shape)) for mask in (red, inside))
