@@ -76,8 +76,11 @@ class Child:
         return LOG_PREFIX.sub("", lines[-1]) if lines else "it said nothing"
 
     def end(self, patience_s: float = PATIENCE_S) -> None:
-        """Ask it to end, then insist."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        """Ask it to end, then insist.
+
+        Not by SIGINT: a program that is still importing would answer it with a traceback.
+        """
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             if self.code is None:
                 self.process.send_signal(number)
             try:
@@ -139,7 +142,7 @@ class Session:
         """
         child = self._children.pop(name)
         child.end()
-        if child.code not in (0, -signal.SIGINT):
+        if child.code not in (0, -signal.SIGTERM):
             raise ProcessError(f"{name} ended with code {child.code}: {child.last_sentence()}")
 
     def __enter__(self) -> Self:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,12 +104,19 @@ class Outputs:
         self._publish(self._latency, report)
 
     def _is_heard(self, publisher: Any) -> bool:
-        return bool(publisher.get_subscription_count() > 0)
+        with self._until_shutdown():
+            return bool(publisher.get_subscription_count() > 0)
+        return False
 
     def _publish(self, publisher: Any, message: Any) -> None:
-        """Publish, unless ROS was shut down under the worker's hands."""
-        try:
+        with self._until_shutdown():
             publisher.publish(message)
+
+    @contextmanager
+    def _until_shutdown(self) -> Iterator[None]:
+        """Pass over errors of ROS once it was shut down under the worker's hands."""
+        try:
+            yield
         except (InvalidHandle, rclpy_implementation.RCLError):
             if self._node.context.ok():
                 raise

@@ -10,7 +10,7 @@ from occ_perception.commands.session import ProcessError, Session, wait_until
 
 STUBBORN = """
 import signal, sys, time
-signal.signal(signal.SIGINT, lambda *_: (print('asked to end', flush=True), sys.exit(0)))
+signal.signal(signal.SIGTERM, lambda *_: (print('asked to end', flush=True), sys.exit(0)))
 print('ready', flush=True)
 time.sleep(60)
 """
@@ -21,6 +21,7 @@ print('bye')
 sys.exit(1)
 """
 SHORT = "print('done')"
+STARTING = "import time\nprint('importing', flush=True)\ntime.sleep(60)"
 
 
 @pytest.fixture
@@ -93,6 +94,15 @@ def test_a_child_that_may_end_does_so_without_harm(programs):
         )
         with pytest.raises(ProcessError, match="player ended with code 0: done"):
             session.check()
+
+
+def test_a_child_that_is_still_starting_ends_without_a_traceback(programs):
+    heard = Heard()
+    with pytest.raises(KeyboardInterrupt), Session(heard) as session:
+        session.start(programs("node", STARTING))
+        heard.wait_for(("node", "importing"))
+        raise KeyboardInterrupt
+    assert heard == [("node", "importing")]
 
 
 def test_ctrl_c_ends_children_and_goes_on_up(programs):
