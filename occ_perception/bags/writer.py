@@ -187,8 +187,12 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     """Refuse to replace what must not be replaced.
 
     Raises:
-        BagError: A bag is there and was not given up, or it is no bag at all.
+        BagError: A bag is there and was not given up, it is no bag at all, or its folder cannot be
+            written to.
     """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise BagError(f"{folder} is no folder that can be written to: choose another output")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / "metadata.yaml").is_file():

@@ -11,9 +11,8 @@ from occ_perception.bags.reader import BagReader
 from occ_perception.bags.stereo import StereoTopics, find_stereo
 from occ_perception.bags.topics import COMPRESSED
 from occ_perception.core.errors import ConfigError
-from occ_perception.ros.launch_plan import dds_environment, node_name
+from occ_perception.ros.launch_plan import dds_environment, foreign_topics, node_name
 from occ_perception.ros.playback import PlaybackOptions, play
-from occ_perception.ros.raw_topics import exit_code
 
 DESCRIPTION = """Play a bag into ROS topics, with /clock.
 
@@ -41,7 +40,7 @@ class PlayOptions(PlaybackOptions):
         """Options of the player, with everything that --to stands for.
 
         Raises:
-            ConfigError: --wait without --to.
+            ConfigError: --wait without --to, or there is no such system.
             BagError: The bag has no single stereo pair.
         """
         given = {field.name: getattr(self, field.name) for field in fields(PlaybackOptions)}
@@ -50,12 +49,13 @@ class PlayOptions(PlaybackOptions):
             if self.wait:
                 raise ConfigError("--wait needs --to SYSTEM, or name the topic with --wait-for")
             return options
+        name = node_name(self.to)
         with BagReader(self.bag) as bag:
             stereo = find_stereo(bag)
-        options = replace(options, remap=(*self.remap, *remap_rules(stereo)))
+        topics = self.topics or tuple(foreign_topics(str(self.bag), name))
+        options = replace(options, topics=topics, remap=(*self.remap, *remap_rules(stereo)))
         if self.wait:
-            answers = f"/{node_name(self.to)}/latency"
-            options = replace(options, wait_for=answers, anchor=stereo.left_image)
+            options = replace(options, wait_for=f"/{name}/latency", anchor=stereo.left_image)
         return options
 
 
@@ -76,4 +76,5 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(PlayOptions, prog="occ play", description=DESCRIPTION, args=given)
     playback = options.playback()
     dds_environment()
-    return exit_code("occ play", lambda: play(playback, []))
+    play(playback, [])
+    return 0

@@ -166,10 +166,12 @@ def plan(system: str, arguments: LaunchArguments) -> list[ProcessSpec]:
     Raises:
         ConfigError: The system is unknown, a shipped file is missing, or the parameter file is not
             one for its node.
-        BagError: The bag cannot be read or its stereo pair is not clear.
+        BagError: The bag cannot be read, its stereo pair is not clear, or it is the output, too.
     """
     name, env = node_name(system), dds_variables()
     inputs = _find_inputs(arguments)
+    if arguments.bag and arguments.output and is_same_bag(arguments.bag, arguments.output):
+        raise BagError(f"the output {arguments.output} is the bag to play: choose another output")
     specs = [_node(name, system, arguments, inputs, env)]
     if arguments.output:
         specs.append(_recorder(name, arguments, inputs, env))
@@ -178,6 +180,22 @@ def plan(system: str, arguments: LaunchArguments) -> list[ProcessSpec]:
     if arguments.rviz and shutil.which("rviz2"):
         specs.append(_viewer(system, inputs, env))
     return specs
+
+
+def is_same_bag(played: str, written: str) -> bool:
+    """Whether a bag, or the bag that a file belongs to, lies where another one shall be."""
+    path, target = Path(played).resolve(), Path(written).resolve()
+    return target == (path if path.is_dir() else path.parent)
+
+
+def foreign_topics(bag: str, name: str) -> list[str]:
+    """Topics of a bag that a node does not publish itself, if there are any that it does.
+
+    The output of an earlier run holds the node's answers; played again, they would pass for new.
+    """
+    with BagReader(bag) as reader:
+        foreign = [topic for topic in reader.topics if not topic.startswith(f"/{name}/")]
+        return foreign if len(foreign) < len(reader.topics) else []
 
 
 def _find_inputs(arguments: LaunchArguments) -> StereoTopics:
@@ -249,6 +267,8 @@ def _player(
     name: str, arguments: LaunchArguments, inputs: StereoTopics, env: Mapping[str, str]
 ) -> ProcessSpec:
     words = [arguments.bag, "--rate", str(arguments.rate)]
+    if topics := foreign_topics(arguments.bag, name):
+        words += ["--topics", *topics]
     if arguments.wait:
         words += ["--wait-for", f"/{name}/latency", "--anchor", inputs.left_image]
     module = f"{PACKAGE}.nodes.bag_player"

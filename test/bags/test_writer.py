@@ -1,4 +1,5 @@
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from bags.sample_bags import START_NS, image, write_stereo_bag
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.topics import TopicQos
-from occ_perception.bags.writer import BagWriter
+from occ_perception.bags.writer import BagWriter, check_target
 from occ_perception.core.errors import BagError
 
 STRING = "std_msgs/msg/String"
@@ -205,8 +206,14 @@ def test_really_full_disk(tmp_path):
 
 def test_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BagError, match="cannot be written"):
+    with pytest.raises(BagError, match="file is no folder that can be written to"):
         write_words(tmp_path / "file/bag", "x")
+
+
+def test_an_unwritable_place_is_seen_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda folder, mode: False)
+    with pytest.raises(BagError, match=f"{tmp_path} is no folder .* choose another output"):
+        check_target(tmp_path / "new/bag", overwrite=False)
 
 
 def test_one_topic_has_one_type(tmp_path):

@@ -57,8 +57,9 @@ def test_wait_needs_somebody_to_wait_for(street_bag):
 
     with pytest.raises(ConfigError, match="--to"):
         PlayOptions(bag=street_bag, wait=True).playback()
-    with pytest.raises(ConfigError, match="unknown system 'vlsene'; did you mean 'vlscene'"):
-        PlayOptions(bag=street_bag, to="vlsene", wait=True).playback()
+    for wait in (True, False):
+        with pytest.raises(ConfigError, match="unknown system 'vlsene'; did you mean 'vlscene'"):
+            PlayOptions(bag=street_bag, to="vlsene", wait=wait).playback()
 
 
 @pytest.mark.parametrize(

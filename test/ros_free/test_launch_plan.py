@@ -2,12 +2,15 @@
 
 import runpy
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from bags.sample_bags import write_stereo_bag
 
+from occ_perception.bags.reader import BagReader
+from occ_perception.bags.writer import BagWriter
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.ros import launch_plan
 from occ_perception.ros.launch_plan import LaunchArguments, plan
@@ -105,6 +108,30 @@ def test_a_parameter_file_for_another_node_is_refused_before_the_start(tmp_path)
     params.write_text("vlscen_node:\n  ros__parameters:\n    autostart: true\n")
     with pytest.raises(ConfigError, match="of vlscen_node only, none of vlscene_node"):
         plan("vlscene", LaunchArguments(params=str(params)))
+
+
+def test_the_bag_that_is_played_is_never_replaced(bag, tmp_path):
+    (tmp_path / "link").symlink_to(bag)
+    file = str(next(Path(bag).glob("*.mcap")))
+    for played, output in ((bag, bag), (bag, str(tmp_path / "link")), (file, bag)):
+        with pytest.raises(BagError, match="is the bag to play"):
+            plan("vlscene", LaunchArguments(bag=played, output=output, overwrite=True))
+    plan("vlscene", LaunchArguments(bag=file, output=str(tmp_path / "out")))
+
+
+def test_answers_of_an_earlier_run_are_not_played_again(bag, tmp_path):
+    earlier = tmp_path / "earlier"
+    with BagReader(bag) as source, BagWriter(earlier) as target:
+        for message in source.messages():
+            target.add_topic(message.topic, message.msgtype)
+            target.write(message.topic, message.time_ns, message.data)
+        target.add_topic("/vlscene_node/latency", "std_msgs/msg/String")
+        inputs = list(source.topics)
+    words = by_name(plan("vlscene", LaunchArguments(bag=str(earlier))))["bag_player"].arguments
+    assert sorted(words[words.index("--topics") + 1 :][: len(inputs)]) == sorted(inputs)
+    assert "/vlscene_node/latency" not in words[: words.index("--wait-for")]
+    words = by_name(plan("vlscene", LaunchArguments(bag=bag)))["bag_player"].arguments
+    assert "--topics" not in words
 
 
 def test_recording_holds_what_went_in_and_what_came_out(bag):
