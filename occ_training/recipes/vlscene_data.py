@@ -24,14 +24,9 @@ from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.depth_targets import depth_bin_targets
 from occ_perception.systems.vlscene.distillation import TeacherTargets
 from occ_perception.systems.vlscene.model import PointQueries
-from occ_perception.systems.vlscene.preprocess import (
-    FitKind,
-    ImageFit,
-    choose_fit,
-    pair_geometry,
-    prepare_view,
-)
+from occ_perception.systems.vlscene.preprocess import FitKind, ImageFit, choose_fit, prepare_view
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
+from occ_perception.systems.vlscene.stereo_pair import pair_geometry
 from occ_training.data.bag_dataset import BagDataset
 from occ_training.data.bag_scene import Bags, SampleSpec
 from occ_training.data.lidar_targets import depth_image, point_targets, see_points

@@ -10,7 +10,8 @@ import torch
 from occ_perception.core.camera import Camera
 from occ_perception.core.types import CameraFrame
 from occ_perception.eval.metrics import CompletionMetric, class_iou
-from occ_perception.systems.vlscene.preprocess import choose_fit, prepare_view, stereo_tensors
+from occ_perception.systems.vlscene.preprocess import choose_fit, prepare_view
+from occ_perception.systems.vlscene.stereo_pair import stereo_tensors
 from occ_training.data.lidar_targets import SeenPoints, depth_image, point_targets, see_points
 from occ_training.data.semantickitti_labels import (
     CLASS_VOXELS,

@@ -14,13 +14,8 @@ from occ_perception.core.types import CameraFrame, Prediction, PreparedView
 from occ_perception.systems.base import Context, Needs, Precision, autocast
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.model import VLScene
-from occ_perception.systems.vlscene.preprocess import (
-    FitKind,
-    ImageFit,
-    choose_fit,
-    pair_geometry,
-    prepare_view,
-)
+from occ_perception.systems.vlscene.preprocess import FitKind, ImageFit, choose_fit, prepare_view
+from occ_perception.systems.vlscene.stereo_pair import pair_geometry
 from occ_perception.systems.vlscene.view_transformer import PlanCache
 from occ_perception.voxels.visibility import VisibilityCache
 

@@ -8,13 +8,8 @@ from PIL import Image
 from occ_perception.core.camera import Camera
 from occ_perception.core.errors import CalibrationError, ImageError
 from occ_perception.core.types import CameraFrame
-from occ_perception.systems.vlscene.preprocess import (
-    choose_fit,
-    focal_baseline,
-    pair_geometry,
-    prepare_image,
-    prepare_view,
-)
+from occ_perception.systems.vlscene.preprocess import choose_fit, prepare_image, prepare_view
+from occ_perception.systems.vlscene.stereo_pair import focal_baseline, pair_geometry
 
 MEAN = torch.tensor([123.675, 116.28, 103.53])
 STD = torch.tensor([58.395, 57.12, 57.375])
