@@ -60,12 +60,19 @@ def run_bag(system: str, arguments: LaunchArguments, console: Console) -> Answer
         AnswerWatch(topic) as watch,
         Session(say(console)) as run,
     ):
-        for spec in specs:
-            run.start(spec)
 
         def tick() -> None:
             show(len(watch.stamps))
 
+        player = next(spec for spec in specs if spec.name == PLAYER)
+        for spec in specs:
+            if spec is not player:
+                run.start(spec)
+        # Processes may find each other seconds late: an answer given before would be lost here or
+        # to the recorder.
+        listeners = 2 if arguments.output else 1
+        wait_until(run, lambda: watch.is_connected(listeners), MAY_END, tick)
+        run.start(player)
         wait_until(run, lambda: not run.is_running(PLAYER), MAY_END, tick)
         if not arguments.wait:  # in lockstep the player has heard the last answer itself
 

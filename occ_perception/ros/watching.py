@@ -37,13 +37,14 @@ class AnswerWatch:
         self.dropped: Counter[str] = Counter()
         self._news = time.monotonic()
         self._types = MessageTypes()
+        self._node: Node | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """Subscribe; callbacks run in a thread."""
         with ExitStack() as stack:
             stack.enter_context(ros([]))
-            node = Node("occ_watch")
+            self._node = node = Node("occ_watch")
             stack.callback(node.destroy_node)
             qos = to_profile(TopicQos(reliable=True, depth=100))
             kind = message_class(LATENCY_TYPE)
@@ -59,6 +60,13 @@ class AnswerWatch:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def is_connected(self, listeners: int) -> bool:
+        """Whether somebody answers, and so many listen to it, this watch among them."""
+        if self._node is None:
+            return False
+        is_published = self._node.count_publishers(self.topic) > 0
+        return is_published and self._node.count_subscribers(self.topic) >= listeners
 
     @property
     def silence_s(self) -> float:
