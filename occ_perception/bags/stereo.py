@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,12 @@ class _Camera:
     image: str
     info: str
     compressed: bool
+    fx: float
     tx: float
+
+    @property
+    def is_calibrated(self) -> bool:
+        return math.isfinite(self.tx) and self.fx > 0
 
 
 def find_stereo(bag: BagReader) -> StereoTopics:
@@ -52,6 +58,12 @@ def find_stereo(bag: BagReader) -> StereoTopics:
     """
     cameras = _cameras(bag)
     pairs = _pairs_by_name(cameras) or _pairs_by_baseline(cameras)
+    bad = [camera.info for camera in cameras if not camera.is_calibrated]
+    if len(pairs) != 1 and bad:
+        raise BagError(
+            f"bag {bag.path} has no calibrated stereo pair: P is zero or NaN in {', '.join(bad)}; "
+            "calibrate the cameras and record the P of the rectified images"
+        )
     if len(pairs) != 1:
         found = "no stereo pair" if not pairs else f"{len(pairs)} stereo pairs"
         images = [t.name for t in bag.topics.values() if _is_picture(t)]
@@ -90,7 +102,7 @@ def _cameras(bag: BagReader) -> list[_Camera]:
         if rival is None or _preference(topic) > _preference(rival):
             best[info.name] = topic
     return [
-        _Camera(topic.name, info, topic.kind is TopicKind.COMPRESSED_IMAGE, _tx(bag, info))
+        _Camera(topic.name, info, topic.kind is TopicKind.COMPRESSED_IMAGE, *_fx_tx(bag, info))
         for info, topic in best.items()
     ]
 
@@ -99,22 +111,29 @@ def _preference(topic: TopicInfo) -> tuple[bool, bool]:
     return ("rect" in topic.name, topic.kind is TopicKind.IMAGE)
 
 
-def _tx(bag: BagReader, info: str) -> float:
-    """P[0, 3] of the first message, in pixel metres; zero without any message."""
+def _fx_tx(bag: BagReader, info: str) -> tuple[float, float]:
+    """P[0, 0] and P[0, 3] of the first message, in pixels and pixel metres; zero without any."""
     first = next(bag.messages([info]), None)
-    return float(bag.decode(first).p[3]) if first else 0.0
+    if first is None:
+        return 0.0, 0.0
+    P = bag.decode(first).p
+    return float(P[0]), float(P[3])
 
 
 def _pairs_by_name(cameras: Sequence[_Camera]) -> list[tuple[_Camera, _Camera]]:
     """Names that differ in left and right only; equal Tx means cameras that look apart."""
     by_name = {camera.image: camera for camera in cameras}
     names = ((c, by_name.get(c.image.replace("left", "right"))) for c in cameras)
-    return [(left, right) for left, right in names if right is not None and right.tx != left.tx]
+    return [
+        (left, right)
+        for left, right in names
+        if right is not None and abs(right.tx - left.tx) > 0  # not with NaN
+    ]
 
 
 def _pairs_by_baseline(cameras: Sequence[_Camera]) -> list[tuple[_Camera, _Camera]]:
     """Two cameras with different Tx are a pair; the left one has the larger (P is relative)."""
-    if len(cameras) != 2 or cameras[0].tx == cameras[1].tx:
+    if len(cameras) != 2 or not abs(cameras[0].tx - cameras[1].tx) > 0:
         return []
     right, left = sorted(cameras, key=lambda camera: camera.tx)
     return [(left, right)]

@@ -56,7 +56,8 @@ class Rule:
         converted = self._converted(value)
         if isinstance(converted, float | int) and not self._is_in_range(converted):
             raise ConfigError(
-                f"parameter '{self.name}' is {converted}, it must be {self.range_text()}"
+                f"parameter '{self.name}' is {converted}, "
+                f"it must be {self.range_text() or 'a finite number'}"
             )
         if self.choices and converted not in self.choices:
             raise ConfigError(

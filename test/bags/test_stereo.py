@@ -81,6 +81,13 @@ def test_cameras_without_baseline_are_no_pair(tmp_path):
         stereo_of(write_cameras(tmp_path / "bag", {"/a/image": 0.0, "/b/image": 0.0}))
 
 
+@pytest.mark.parametrize("tx", [(0.0, float("nan")), (float("nan"), float("nan"))])
+def test_a_calibration_of_nan_is_named(tmp_path, tx):
+    cameras = dict(zip(("/left/image_rect", "/right/image_rect"), tx, strict=True))
+    with pytest.raises(BagError, match=r"P is zero or NaN in .*/right/camera_info; calibrate"):
+        stereo_of(write_cameras(tmp_path / "bag", cameras))
+
+
 def test_names_that_contradict_the_calibration_are_refused(tmp_path):
     cameras = {"/left/image": -300.0, "/right/image": 0.0}
     with pytest.raises(BagError, match="/left/image is the right camera"):

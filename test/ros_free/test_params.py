@@ -206,3 +206,9 @@ def test_only_live_settings_change_while_configured(rcl_interfaces):
     assert not change(node, system__device="cpu")
     assert parameters.settings.system.device == "cpu"
     assert parameters.settings.output.max_markers == 14
+
+
+def test_nan_is_refused_where_there_is_no_range():
+    height = next(r for r in params.rules(NodeSettings) if r.name == "output.max_height_m")
+    with pytest.raises(ConfigError, match=r"is nan, it must be a finite number"):
+        height.read(float("nan"))
