@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from occ_perception.ros.watching import AnswerWatch
 
 PLAYER, RECORDER, VIEWER = "bag_player", "bag_recorder", "rviz"
 MAY_END = {PLAYER, VIEWER}
+GREETING_S = 0.6  # nodes that run already are known after this time
 QUIET_S = 60.0  # without --wait: after the bag, a node that says nothing for so long is done
 
 
@@ -60,6 +62,7 @@ def run_bag(system: str, arguments: LaunchArguments, console: Console) -> Answer
         AnswerWatch(topic) as watch,
         Session(say(console)) as run,
     ):
+        refuse_second_node(watch)
 
         def tick() -> None:
             show(len(watch.stamps))
@@ -136,6 +139,20 @@ def check_network(system: str, arguments: LaunchArguments) -> None:
         from occ_perception.weights.files import describe
 
         describe(Path(arguments.weights))
+
+
+def refuse_second_node(watch: AnswerWatch) -> None:
+    """See that no such node runs yet: its answers would pass for those of this run.
+
+    Raises:
+        ConfigError: There is one in this ROS domain.
+    """
+    time.sleep(GREETING_S)
+    if watch.is_connected(1):
+        raise ConfigError(
+            f"somebody publishes {watch.topic} in this ROS domain already: end that node, or set "
+            "another ROS_DOMAIN_ID for this run"
+        )
 
 
 def end_in_order(run: Session, specs: Sequence[ProcessSpec]) -> None:
