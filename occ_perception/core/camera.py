@@ -70,12 +70,6 @@ class Camera:
         """Intrinsics `[3, 3]`, pixels."""
         return self.P[:, :3]
 
-    @property
-    def horizontal_fov_rad(self) -> float:
-        """Horizontal field of view, radians."""
-        left, right = self.P[0, 2], self.width - self.P[0, 2]
-        return float(np.arctan2(left, self.P[0, 0]) + np.arctan2(right, self.P[0, 0]))
-
     def equals(self, other: Camera) -> bool:
         """Whether both describe the same calibration (names and poses included)."""
         sizes = (self.name, self.width, self.height, self.distortion)

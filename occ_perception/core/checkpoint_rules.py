@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 # Batch norm's counters play no part: our momentum is fixed.
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class KeyRules:
 
     def drop_reason(self, key: str) -> str | None:
         """Why an official entry is left out, or None when it is kept."""
-        if key.endswith(f".{_COUNTER}"):
+        if key.endswith(f".{COUNTER}"):
             return "counter of a batch norm"
         return next((why for pattern, why in self.drops.items() if re.search(pattern, key)), None)
 
@@ -95,5 +95,5 @@ class RuledCheckpoint:
         return {
             name: tuple(tensor.shape)
             for name, tensor in state.items()
-            if not name.endswith(_COUNTER)
+            if not name.endswith(COUNTER)
         }

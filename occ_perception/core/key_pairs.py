@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
+from torch import Tensor
+
+from occ_perception.core.checkpoint_rules import COUNTER, RuledCheckpoint
 from occ_perception.core.errors import WeightsError
 
 Value = TypeVar("Value")
@@ -64,3 +68,32 @@ def _apply(rules: Sequence[tuple[re.Pattern[str], str]], name: str) -> str | Non
         if pattern.match(name):
             return pattern.sub(target, name, count=1)
     return None
+
+
+class PairedCheckpoint(RuledCheckpoint):
+    """A checkpoint map that works both ways: renaming and layout can be undone."""
+
+    names: KeyPairs
+
+    def grid(self) -> Mapping[str, Any]:
+        """Grid of the predicted voxels, as plain values."""
+        return asdict(self._config.grid)
+
+    def drop_reason(self, key: str) -> str | None:
+        """Why an official entry is left out on purpose, or None when it is kept."""
+        return "counter of a batch norm" if key.endswith(f".{COUNTER}") else None
+
+    def rename(self, key: str) -> str | None:
+        """Our name of an official entry, or None when it is not known."""
+        return self.names.rename(key)
+
+    def export(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our state as the official code would save it, counters (at zero) included.
+
+        Raises:
+            WeightsError: An entry has no official name.
+        """
+        plain = {k: self.relayout(k, v) for k, v in ours.items() if not k.endswith(COUNTER)}
+        named = self.names.export(plain)
+        norms = (name for name in named if name.endswith("running_var"))
+        return named | {name.replace("running_var", COUNTER): torch.tensor(0) for name in norms}

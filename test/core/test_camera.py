@@ -32,11 +32,6 @@ def test_cropped_moves_the_pixel():
     )
 
 
-def test_field_of_view_of_an_off_centre_camera():
-    expected = np.arctan(600 / 700) + np.arctan(626 / 700)
-    assert camera().horizontal_fov_rad == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(
     ("changes", "word"),
     [

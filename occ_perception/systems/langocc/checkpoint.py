@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from occ_perception.core.errors import WeightsError
-from occ_perception.core.key_pairs import KeyPairs
+from occ_perception.core.key_pairs import KeyPairs, PairedCheckpoint
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.model import LangOcc
 
@@ -66,7 +64,7 @@ def relayout(tensor: Tensor) -> Tensor:
     return tensor.permute(0, 1, 4, 3, 2) if tensor.ndim == 5 else tensor
 
 
-class LangOccCheckpoint:
+class LangOccCheckpoint(PairedCheckpoint):
     """Map of official checkpoints (see `weights.convert.CheckpointMap`).
 
     Args:
@@ -76,55 +74,18 @@ class LangOccCheckpoint:
     system = "langocc"
     labels = "occ3d_nuscenes"
     licence = "AGPL-3.0 (official code); trained on nuScenes (CC BY-NC-SA 4.0)"
+    names = NAMES
 
     def __init__(self, config: LangOccConfig | None = None) -> None:
-        self._config = config or LangOccConfig()
+        super().__init__(config or LangOccConfig())
 
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the network, as plain values."""
-        return dataclasses.asdict(self._config)
-
-    def grid(self) -> Mapping[str, Any]:
-        """Grid of the predicted voxels, as plain values."""
-        return dataclasses.asdict(self._config.grid)
-
-    def drop_reason(self, key: str) -> str | None:
-        """Why an official entry is left out on purpose, or None when it is kept."""
-        return "counter of a batch norm" if key.endswith(".num_batches_tracked") else None
-
-    def rename(self, key: str) -> str | None:
-        """Our name of an official entry, or None when it is not known."""
-        return NAMES.rename(key)
+    def network(self) -> LangOcc:
+        """The module that the checkpoint fills."""
+        return LangOcc(self._config)
 
     def relayout(self, key: str, tensor: Tensor) -> Tensor:
-        """An official entry in our layout (a view)."""
+        """An official entry in our layout, or one of ours in the official one (a view)."""
         return relayout(tensor)
-
-    def check(self, official: Mapping[str, Tensor]) -> None:
-        """Nothing to compare: official files hold no constants."""
-
-    def wanted(self) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of our network."""
-        with torch.device("meta"):
-            state = LangOcc(self._config).state_dict()
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in state.items()
-            if not name.endswith("num_batches_tracked")
-        }
-
-    def export(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our state as the official code would save it, counters included.
-
-        Raises:
-            WeightsError: An entry has no official name.
-        """
-        named = NAMES.export(
-            {k: relayout(v) for k, v in ours.items() if not k.endswith("num_batches_tracked")}
-        )
-        counters = (k for k in named if k.endswith("running_var"))
-        zeros = {k.replace("running_var", "num_batches_tracked"): torch.tensor(0) for k in counters}
-        return {**named, **zeros}
 
 
 @dataclasses.dataclass(frozen=True)
