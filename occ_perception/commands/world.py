@@ -26,7 +26,7 @@ takes it for a recording. It proves that code is right; it proves nothing about 
 Examples:
   occ world --pictures out/street
   occ world --rig nuscenes --preset small --frames 20 --bag bags --jobs 4
-  occ world --preset small --split small-train --frames 100 --bag bags/train --jobs 8 --resume
+  occ world --preset small --split small-train --frames 100 --every 5 --bag bags/train --jobs 8
   occ world --rig kitti360 --tree kitti360 --layout sscbench
   occ world --seed 990001 990002 --held --bag bags/held"""
 
@@ -48,6 +48,7 @@ class WorldOptions:
         seed: One street each.
         split: The seeds of a fixed split instead.
         frames: Frames of each street: 10 per second, of nuScenes 2.
+        every: In bags, only every n-th frame: 5 leaves those of KITTI that have voxels.
         held: Draw from other ranges than for training: wider streets, darkness, higher sensors.
         landmark: Put a red cube on the street, 15 m ahead and 3.5 m left of the first frame.
         marked_cube: An empty plain with one cube, the test of axes.
@@ -66,6 +67,7 @@ class WorldOptions:
     seed: tuple[int, ...] = (7,)
     split: Literal["unit", "small-train", "small-val"] | None = None
     frames: int = 6
+    every: int = 1
     held: bool = False
     landmark: bool = False
     marked_cube: bool = False
@@ -104,6 +106,8 @@ def run(options: WorldOptions, console: Console) -> int:
         raise ConfigError("say what to make: --bag, --tree or --pictures with a folder")
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: at least one process is needed")
+    if options.every < 1:
+        raise ConfigError(f"--every {options.every}: it is 1 or more")
     scenes, layout = find_scenes(options), find_layout(options)
     if options.pictures is not None:
         with writing(options.pictures):
@@ -161,7 +165,8 @@ def find_scenes(options: WorldOptions) -> list[WorldScene]:
         raise ConfigError(f"rig {options.rig} has no camera {named}; it has: {', '.join(known)}")
     split = "held" if options.held else options.split or ""
     jobs = options.jobs if len(seeds) == 1 else 1
-    return [WorldScene(c, options.cameras or None, jobs, split=split) for c in configs]
+    cameras, every = options.cameras or None, options.every
+    return [WorldScene(c, cameras, jobs, every, split=split) for c in configs]
 
 
 def write_bags(scenes: list[WorldScene], options: WorldOptions, console: Console) -> int:

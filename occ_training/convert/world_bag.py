@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,6 +65,7 @@ class WorldScene:
         cameras: Names of the rig's cameras that are wanted; None for all. One stereo pair of KITTI
             is ("image_2", "image_3").
         jobs: Processes that compute frames.
+        every: Compute only frames 0, n, 2n and so on: 5 leaves those of KITTI that have voxels.
         frames: Frames that were computed already, instead of computing them.
         split: Split it belongs to.
     """
@@ -72,6 +73,7 @@ class WorldScene:
     config: WorldConfig
     cameras: tuple[str, ...] | None = None
     jobs: int = 1
+    every: int = 1
     frames: tuple[Frame, ...] | None = None
     split: str = ""
 
@@ -84,7 +86,7 @@ class WorldScene:
 
     def __repr__(self) -> str:
         """What decides about the content, for the fingerprint of a conversion."""
-        return f"WorldScene({WORLD_VERSION}, {self.config!r}, {self.cameras})"
+        return f"WorldScene({WORLD_VERSION}, {self.config!r}, {self.cameras}, {self.every})"
 
     def read(self, options: Options, report: Report) -> Content:
         """Plan the scene's messages; each frame is computed when its first message is written.
@@ -96,8 +98,7 @@ class WorldScene:
         if self.cameras is not None:
             kept = tuple(scene.rig.camera(name) for name in self.cameras)
             scene = replace(scene, rig=replace(scene.rig, cameras=kept))
-        count = self.config.frames if self.frames is None else len(self.frames)
-        film = Film(self._frames(), count)
+        film = Film(self._frames(), self._numbers())
         if scene.rig.name in values.KITTI_RIGS or scene.rig.name == "kitti360":
             return kitti_content(scene, film, "raw" if options.raw_images else "png")
         if scene.rig.name == "nuscenes":
@@ -110,21 +111,28 @@ class WorldScene:
     def _frames(self) -> Iterable[Frame]:
         if self.frames is not None:
             return self.frames
-        return make_frames(self.config, Parts(cameras=self.cameras), jobs=self.jobs)
+        return make_frames(
+            self.config, Parts(cameras=self.cameras), self._numbers(), jobs=self.jobs
+        )
+
+    def _numbers(self) -> Sequence[int]:
+        if self.frames is not None:
+            return [frame.index for frame in self.frames]
+        return range(0, self.config.frames, self.every)
 
 
 class Film:
     """Frames in their order, of which only the latest is kept: a long drive needs little memory.
 
     Args:
-        frames: All frames of a scene, made as they are asked for.
-        count: How many.
+        frames: The frames of a scene that are wanted, made as they are asked for.
+        numbers: Their numbers in the scene.
     """
 
-    def __init__(self, frames: Iterable[Frame], count: int) -> None:
+    def __init__(self, frames: Iterable[Frame], numbers: Sequence[int]) -> None:
         self._coming: Iterator[Frame] = iter(frames)
         self._latest: Frame | None = None
-        self.count = count
+        self.numbers = tuple(numbers)
 
     def __getitem__(self, index: int) -> Frame:
         """The frame of a number that is not before the latest one."""
@@ -156,7 +164,8 @@ def kitti_content(scene: Scene, film: Film, form: str) -> Content:
             made.append(world_messages.kitti_voxels(frame, scheme))
         return [*made, world_messages.hashes(frame)]
 
-    for index, time_s in enumerate(scene.frame_times[: film.count].tolist()):
+    for index in film.numbers:
+        time_s = float(scene.frame_times[index])
         stamp_ns = scene.stamp_ns(time_s)
         add_pose(content, first @ values.velodyne_base(scene, time_s), stamp_ns)
         content.at(stamp_ns, make, index)
@@ -190,7 +199,8 @@ def nuscenes_content(scene: Scene, film: Film, form: str) -> Content:
             made += world_messages.occ3d_voxels(frame)
         return [*made, world_messages.hashes(frame)]
 
-    for index, time_s in enumerate(scene.frame_times[: film.count].tolist()):
+    for index in film.numbers:
+        time_s = float(scene.frame_times[index])
         for camera in rig.cameras:
             at_s = time_s + camera.delay_s
             stamp_ns = scene.stamp_ns(at_s) // 1000 * 1000  # the data set has microseconds

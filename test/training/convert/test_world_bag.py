@@ -186,7 +186,7 @@ def test_frames_are_made_when_they_are_written():
             made.append(index)
             yield type("Frame", (), {"index": index})
 
-    film = Film(frames(), 3)
+    film = Film(frames(), range(3))
     assert film[0].index == film[0].index == 0
     assert made == [0]
     assert film[2].index == 2
