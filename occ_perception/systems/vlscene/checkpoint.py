@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,17 +17,17 @@ from occ_perception.systems.vlscene.key_map_image import IMAGE_RULES
 from occ_perception.systems.vlscene.key_map_volume import VOLUME_RULES
 from occ_perception.systems.vlscene.model import VLScene
 
-_RULES = tuple((re.compile(pattern), name) for pattern, name in (*VOLUME_RULES, *IMAGE_RULES))
-
-_DROPPED = (
-    (re.compile(r"^clip_net\."), "teacher, needed for training only"),
-    (re.compile(r"^img_view_transformer\.(dx|bx|nx|frustum)$"), "constant, follows from the grid"),
-    (re.compile(r"\.num_batches_tracked$"), "batch counter, unused with a fixed momentum"),
+_RULES = KeyRules(
+    renames=(*VOLUME_RULES, *IMAGE_RULES),
+    drops={
+        r"^clip_net\.": "teacher, needed for training only",
+        r"^img_view_transformer\.(dx|bx|nx|frustum)$": "constant, follows from the grid",
+    },
 )
 
 
-class VLSceneCheckpoint:
-    """Map of official VLScene checkpoints (see `weights.convert.CheckpointMap`).
+class VLSceneCheckpoint(RuledCheckpoint):
+    """Map of official VLScene checkpoints.
 
     Args:
         config: The network that the checkpoint is for; the default is the published one.
@@ -37,21 +36,18 @@ class VLSceneCheckpoint:
     system = "vlscene"
     labels = "semantickitti"
     licence = "GPL-3.0 (official code); trained on SemanticKITTI, CC BY-NC-SA 4.0"
+    rules = _RULES
 
     def __init__(self, config: VLSceneConfig | None = None) -> None:
-        self._config = config or VLSceneConfig()
+        super().__init__(config or VLSceneConfig())
 
-    def config(self) -> Mapping[str, Any]:
-        """Configuration of the network, as plain values."""
-        return asdict(self._config)
+    def network(self) -> nn.Module:
+        """The whole network, the teacher's fusion included."""
+        return VLScene(self._config)
 
     def grid(self) -> Mapping[str, Any]:
         """Grid of the predicted voxels, as plain values."""
         return asdict(self._config.grid)
-
-    def drop_reason(self, key: str) -> str | None:
-        """Why an official entry is left out on purpose, or None when it is kept."""
-        return next((reason for pattern, reason in _DROPPED if pattern.search(key)), None)
 
     def rename(self, key: str) -> str | None:
         """Our name of an official entry, or None when it is not known."""
@@ -82,13 +78,7 @@ class VLSceneCheckpoint:
     @functools.lru_cache(maxsize=1)  # noqa: B019  (lives as long as the map)
     def wanted(self) -> Mapping[str, tuple[int, ...]]:
         """Names and shapes of our network."""
-        with torch.device("meta"):
-            network = VLScene(self._config)
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in network.state_dict().items()
-            if not name.endswith(".num_batches_tracked")
-        }
+        return super().wanted()
 
 
 class BackboneCheckpoint(RuledCheckpoint):
@@ -118,8 +108,8 @@ class BackboneCheckpoint(RuledCheckpoint):
 
 
 def rename_official(key: str) -> str:
-    """Apply all renaming rules to one official name."""
-    return functools.reduce(lambda name, rule: rule[0].sub(rule[1], name), _RULES, key)
+    """Apply all renaming rules to one official name; what none of them touches stays."""
+    return _RULES.rename(key) or key
 
 
 def relayout_official(key: str, tensor: Tensor) -> Tensor:
