@@ -5,6 +5,8 @@ Results with stand-ins are labelled so; the truth is never stored beside them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -20,7 +22,7 @@ FloatImage = npt.NDArray[np.float32]
 UNLABELLED = 255
 TOY_TEXT_ENCODER = "toy text encoder"
 
-_CONFUSED = {
+CONFUSED: dict[int, int] = {
     Class.TRUCK: Class.BUS, Class.BUS: Class.TRUCK, Class.SIDEWALK: Class.ROAD,
     Class.ROAD: Class.SIDEWALK, Class.FENCE: Class.BUILDING, Class.BUILDING: Class.FENCE,
     Class.TERRAIN: Class.VEGETATION, Class.VEGETATION: Class.TERRAIN,
@@ -59,43 +61,68 @@ def _smooth_field(rng: np.random.Generator, shape: tuple[int, int], cell: int) -
 
 
 def pseudo_depth(scene: Scene, render: CameraRender) -> FloatImage:
-    """Depth `[H, W]` float32 as a metric depth network guesses it; 0 = none (sky).
+    """Depth `[H, W]` float32 as a metric depth network guesses it; 0 = none (sky)."""
+    return guessed_depth(render.depth_m, _rng(scene, "depth", render))
 
-    True depth x (1 + smooth field of 8 %), edges bleeding 2 pixels, +10 % beyond 40 m.
+
+def guessed_depth(depth_m: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """True depth x (1 + smooth field of 8 %), edges bleeding 2 pixels, +10 % beyond 40 m.
+
+    Args:
+        depth_m: `[H, W]` true depth along the axis, infinite where there is no surface.
+        rng: Source of the errors.
+
+    Returns:
+        `[H, W]` float32 metres, 0 = none.
     """
-    rng = _rng(scene, "depth", render)
-    depth = render.depth_m
-    none = ~np.isfinite(depth)
-    filled = np.where(none, 0.0, depth)
+    none = ~np.isfinite(depth_m)
+    filled = np.where(none, 0.0, depth_m)
     # At an edge a network smears foreground and background over a few pixels.
     weight = ndimage.uniform_filter((~none).astype(np.float32), 5)
     smeared = ndimage.uniform_filter(filled, 5) / np.maximum(weight, 1e-3)
     step = ndimage.maximum_filter(filled, 3) - ndimage.minimum_filter(filled, 3)
     edge = step > 0.15 * np.maximum(filled, 1.0)
     guess = np.where(ndimage.binary_dilation(edge), smeared, filled)
-    guess = guess * (1.0 + 0.08 * _smooth_field(rng, depth.shape, max(8, depth.shape[0] // 5)))
-    guess = np.where(depth > _FAR_M, 1.1 * guess, guess)
+    guess = guess * (1.0 + 0.08 * _smooth_field(rng, depth_m.shape, max(8, depth_m.shape[0] // 5)))
+    guess = np.where(depth_m > _FAR_M, 1.1 * guess, guess)
     return np.where(none, 0.0, np.maximum(guess, 0.05)).astype(np.float32)
 
 
 def pseudo_classes(scene: Scene, render: CameraRender) -> npt.NDArray[np.uint8]:
-    """Class image `[H, W]` uint8 as an open-vocabulary segmenter draws it; 255 = missing.
+    """Class image `[H, W]` uint8 as an open-vocabulary segmenter draws it; 255 = missing."""
+    key = (render.class_id, render.instance_id)
+    return guessed_classes(*key, CONFUSED, _rng(scene, "classes", render))
 
-    Borders displaced by 0-3 pixels, 7 % of segments renamed within a confusion list, 5 % missing.
+
+def guessed_classes(
+    class_id: npt.NDArray[np.uint8],
+    instance_id: npt.NDArray[np.uint16],
+    confused: Mapping[int, int],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.uint8]:
+    """Borders displaced by 0-3 pixels, 7 % of segments renamed, 5 % missing.
+
+    Args:
+        class_id: `[H, W]` true classes, in any data set's ids.
+        instance_id: `[H, W]` instances.
+        confused: What a class is taken for when it is renamed.
+        rng: Source of the errors.
+
+    Returns:
+        `[H, W]` uint8, 255 = missing.
     """
-    rng = _rng(scene, "classes", render)
-    shape = render.class_id.shape
+    shape = class_id.shape
     v, u = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
     du, dv = (np.rint(1.5 * _smooth_field(rng, shape, 12)).clip(-3, 3) for _ in range(2))
     row = (v + dv).astype(np.int64).clip(0, shape[0] - 1)
     column = (u + du).astype(np.int64).clip(0, shape[1] - 1)
-    moved = render.class_id[row, column]
-    key = moved.astype(np.int64) * 65536 + render.instance_id[row, column]
+    moved = class_id[row, column]
+    key = moved.astype(np.int64) * 65536 + instance_id[row, column]
     out = moved.copy()
     for value in np.unique(key):
         segments, count = ndimage.label(key == value)
         fate = rng.random(count + 1)
-        renamed = _CONFUSED.get(Class(int(value) // 65536))
+        renamed = confused.get(int(value) // 65536)
         if renamed is not None:
             out[(fate < 0.07)[segments] & (segments > 0)] = renamed
         out[(fate > 0.95)[segments] & (segments > 0)] = UNLABELLED
@@ -140,24 +167,48 @@ def class_embeddings(channels: int) -> npt.NDArray[np.float64]:
 def text_image_features(
     scene: Scene, render: CameraRender, channels: int = 512, patch: int = 16
 ) -> FloatImage:
-    """Features `[H / patch, W / patch, channels]` float32 of a text-image model.
+    """Features `[H / patch, W / patch, channels]` float32 of a text-image model."""
+    colors = ["", *(str(row["color"]) for row in scene.instances)]
+    things = Things(render.class_id, render.instance_id, colors, scene.config.seed)
+    return guessed_language(things, _rng(scene, "text-image", render), channels, patch)
+
+
+@dataclass(frozen=True, eq=False)
+class Things:
+    """What is to be seen in a picture.
+
+    Attributes:
+        class_id: `[H, W]` internal classes.
+        instance_id: `[H, W]` instances, 0 = none.
+        colors: Name of the colour of every instance, the one of "none" first.
+        seed: Of the scene, so that instances of two scenes differ.
+    """
+
+    class_id: npt.NDArray[np.uint8]
+    instance_id: npt.NDArray[np.uint16]
+    colors: Sequence[str]
+    seed: int
+
+
+def guessed_language(
+    things: Things, rng: np.random.Generator, channels: int = 512, patch: int = 16
+) -> FloatImage:
+    """Features `[H / patch, W / patch, channels]` float32 as a text-image model gives them.
 
     The class's vector, 0.15 of an instance's own (and of its colour's), averaged over the patch,
     0.1 noise; unit length.
     """
-    rng = _rng(scene, "text-image", render)
-    height, width = (n // patch * patch for n in render.class_id.shape)
+    height, width = (n // patch * patch for n in things.class_id.shape)
     rows, cols = height // patch, width // patch
-    instance = render.instance_id[:height, :width]
-    key = render.class_id[:height, :width].astype(np.int64) * 65536 + instance
+    instance = things.instance_id[:height, :width]
+    key = things.class_id[:height, :width].astype(np.int64) * 65536 + instance
     values, which = np.unique(key, return_inverse=True)
     table = class_embeddings(channels)[values // 65536]
     for row, value in enumerate(values):
         own = int(value) % 65536
         if own:
-            color = str(scene.instances[own - 1]["color"])
-            table[row] += 0.15 * _unit(f"{scene.config.seed} {own}", channels)
-            table[row] += 0.3 * _unit(f"color {color}", channels)
+            table[row] += 0.15 * _unit(f"{things.seed} {own}", channels)
+            table[row] += 0.3 * _unit(f"color {things.colors[own]}", channels)
     patch_of = (np.arange(height)[:, None] // patch) * cols + np.arange(width) // patch
     share = np.zeros((rows * cols, len(values)))
     np.add.at(share, (patch_of.ravel(), which.ravel()), 1.0 / patch**2)
