@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from occ_perception.systems.vlscene.config import VLSceneConfig
+from occ_training.labels.answers import Answer
 from occ_training.labels.teacher import Teacher, TeacherInput
-from occ_training.labels.worker import Maps
 from occ_training.recipes.vlscene_data import VLSceneDataset, VLSceneTopics
 
 
@@ -45,15 +45,17 @@ class PixelLabeler:
         height, width = config.input_size
         self.identity = f"{teacher.name}; {width}x{height}; {','.join(teacher.classes)}"
 
-    def answer(self, frame: int) -> Maps:
+    def answer(self, frame: int) -> list[Answer]:
         """Features and logits of a frame."""
         sample = self._samples[frame]
         classes = None if sample.class_image is None else sample.class_image[None]
-        features, logits = self._teacher(TeacherInput(sample.left[None], classes))
-        return {
-            f"{self._layer}/features": _half(features),
-            f"{self._layer}/logits": _half(logits),
-        }
+        answers = self._teacher(TeacherInput(sample.left[None], classes))._asdict()
+        names = {"features": "features", "seg_logits": "logits"}
+        stamp_ns = self.stamps_ns[frame]
+        return [
+            Answer(f"{self._layer}/{name}", stamp_ns, self.frame_id, _half(answers[key]))
+            for key, name in names.items()
+        ]
 
 
 def _half(maps: torch.Tensor) -> np.ndarray:

@@ -7,7 +7,6 @@ together. An inventory tells what is there and what is missing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,20 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.topics import TopicQos
 from occ_perception.bags.writer import BagWriter
 from occ_perception.core.errors import BagError, ConfigError
+from occ_training.labels.answers import Answer, message_of
+from occ_training.labels.layers import ABOUT, parts_folder, read_about, stamps_key
 
-ABOUT = "/labels/about"
 INVENTORY = "inventory.json"
-_PARTS, _LATCHED = ".parts", TopicQos(latched=True, depth=1)
+_LATCHED = TopicQos(latched=True, depth=1)
 _FRAMES_PER_PART = 32
-
-Maps = Mapping[str, npt.NDArray[np.float16]]
 
 
 class Labeler(Protocol):
@@ -38,17 +33,15 @@ class Labeler(Protocol):
     Attributes:
         recording: Name of the bag that is labelled.
         identity: Teacher and everything else that changes its answers.
-        stamps_ns: Frames that get an answer.
-        frame_id: Frame of the images.
+        stamps_ns: Frames that get an answer; with several cameras one entry per image.
     """
 
     recording: str
     identity: str
     stamps_ns: Sequence[int]
-    frame_id: str
 
-    def answer(self, frame: int) -> Maps:
-        """Maps `[H, W, C]` by topic for a frame by its number in `stamps_ns`."""
+    def answer(self, frame: int) -> Sequence[Answer]:
+        """Images of values for a frame by its number in `stamps_ns`."""
         ...
 
 
@@ -118,7 +111,7 @@ def label(
                 "remove it or choose another folder"
             )
         return _state(labeler, 0)
-    folder = out / _PARTS / f"{labeler.recording}-{_digest(about)}"
+    folder = parts_folder(out, labeler.recording, about)
     parts = list(_parts(len(labeler.stamps_ns)))
     for number, frames in enumerate(parts):
         if number % shard.count == shard.index:
@@ -142,30 +135,13 @@ def write_inventory(out: Path, states: Mapping[str, LayerState]) -> None:
     temporary.replace(path)
 
 
-def read_about(layer: Path) -> dict[str, object]:
-    """What a finished layer says of itself.
-
-    Raises:
-        BagError: It is no label layer.
-    """
-    with BagReader(layer) as bag:
-        if ABOUT not in bag.topics:
-            raise BagError(f"bag {layer} is no label layer: it has no {ABOUT}")
-        return json.loads(bag.decode(next(bag.messages([ABOUT]))).data)
-
-
 def _about(labeler: Labeler) -> dict[str, object]:
-    stamps = np.asarray(labeler.stamps_ns, np.int64).tobytes()
     return {
         "recording": labeler.recording,
         "identity": labeler.identity,
         "frames": len(labeler.stamps_ns),
-        "stamps": hashlib.sha256(stamps).hexdigest()[:16],
+        "stamps": stamps_key(labeler.stamps_ns),
     }
-
-
-def _digest(about: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _state(labeler: Labeler, missing: int) -> LayerState:
@@ -187,10 +163,9 @@ def _write_part(labeler: Labeler, path: Path, frames: range) -> None:
         return
     with BagWriter(path) as bag:
         for frame in frames:
-            stamp_ns = labeler.stamps_ns[frame]
-            for topic, values in labeler.answer(frame).items():
-                message = _image(values, stamp_ns, labeler.frame_id)
-                bag.write_message(topic, "sensor_msgs/msg/Image", stamp_ns, message)
+            for answer in labeler.answer(frame):
+                msgtype, message = message_of(answer)
+                bag.write_message(answer.topic, msgtype, answer.stamp_ns, message)
 
 
 def _join(parts: Sequence[Path], target: Path, about: Mapping[str, object]) -> None:
@@ -209,17 +184,3 @@ def _join(parts: Sequence[Path], target: Path, about: Mapping[str, object]) -> N
     except BagError:
         if not target.exists():
             raise
-
-
-def _image(values: npt.NDArray[np.float16], stamp_ns: int, frame_id: str) -> dict[str, object]:
-    height, width, channels = values.shape
-    stamp = {"sec": stamp_ns // 10**9, "nanosec": stamp_ns % 10**9}
-    rows = np.ascontiguousarray(values, "<f2")
-    return {
-        "header": {"stamp": stamp, "frame_id": frame_id},
-        "height": height,
-        "width": width,
-        "encoding": f"16FC{channels}",
-        "step": 2 * width * channels,
-        "data": rows.view(np.uint8).ravel(),
-    }

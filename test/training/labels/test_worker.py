@@ -7,7 +7,9 @@ from occ_perception.bags.reader import BagReader
 from occ_perception.core.errors import BagError, ConfigError
 from occ_training.data.layers import decode_layer
 from occ_training.labels import worker
-from occ_training.labels.worker import Shard, label, read_about, write_inventory
+from occ_training.labels.answers import Answer, depth_of_layer, message_of, packed_depth
+from occ_training.labels.layers import find_layer, layer_topic, read_about
+from occ_training.labels.worker import Shard, label, write_inventory
 
 
 class Counting:
@@ -23,7 +25,8 @@ class Counting:
         if frame == self.fails_at:
             raise KeyboardInterrupt
         self.asked.append(frame)
-        return {"/labels/x/features": np.full((2, 3, 5), frame, np.float16)}
+        values = np.full((2, 3, 5), frame, np.float16)
+        return [Answer("/labels/x/features", self.stamps_ns[frame], self.frame_id, values)]
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +101,33 @@ def test_the_inventory_names_what_is_missing(tmp_path):
 def test_a_share_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match="i/n"):
         Shard.parse(text)
+
+
+def test_a_layer_of_another_model_or_a_part_of_one_is_refused(tmp_path):
+    with pytest.raises(BagError, match="does not exist"):
+        find_layer(tmp_path, "drive")
+    label(Counting(), tmp_path, Shard(0, 2))
+    with pytest.raises(BagError, match="is incomplete"):
+        find_layer(tmp_path, "drive")
+    label(Counting(), tmp_path, Shard(1, 2))
+    assert find_layer(tmp_path, "drive", "teacher") == tmp_path / "drive"
+    with pytest.raises(BagError, match="made by 'teacher 1', not by maskclip"):
+        find_layer(tmp_path, "drive", "maskclip")
+
+
+@pytest.mark.parametrize("form", ["fp16", "png16"])
+def test_depth_comes_back_from_either_form(form):
+    depth = np.array([[0.0, 1.25, 40.0], [70.0, 3.7, 12.3]], np.float32)
+    back = depth_of_layer(packed_depth(depth, form))
+    far = 0.0 if form == "png16" else 70.0  # further than 16 bits of millimetres reach
+    np.testing.assert_allclose(back, [[0, 1.25, 40.0], [far, 3.7, 12.3]], atol=4e-3)
+
+
+def test_values_of_a_kind_that_no_layer_has_are_refused():
+    with pytest.raises(ConfigError, match="2-d values of int64"):
+        message_of(Answer("/labels/x", 0, "left", np.zeros((2, 2), np.int64)))
+
+
+def test_layers_are_named_after_the_camera():
+    topic = layer_topic("/cam_front/image_rect_color/compressed", "depth")
+    assert topic == "/labels/cam_front/depth"
