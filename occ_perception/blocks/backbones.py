@@ -59,6 +59,7 @@ class VisionTransformer(nn.Module):
         image_size: Height and width of its images, pixels; fixes the position table.
         blocks: Blocks whose outputs are wanted.
         depth: Number of blocks instead of the published one.
+        patch: Edge length of a patch instead of the published one, pixels.
 
     Raises:
         ConfigError: timm knows no such ViT.
@@ -70,11 +71,13 @@ class VisionTransformer(nn.Module):
         image_size: tuple[int, int],
         blocks: Sequence[int],
         depth: int | None = None,
+        patch: int | None = None,
     ) -> None:
         super().__init__()
         if not (timm.is_model(name) and name.startswith("vit_")):
             raise ConfigError(f"'{name}' is not a ViT of timm; see timm.list_models('vit_*')")
-        options = {} if depth is None else {"depth": depth}
+        changed = {"depth": depth, "patch_size": patch}
+        options = {key: value for key, value in changed.items() if value is not None}
         self.vit = timm.create_model(
             name, pretrained=False, num_classes=0, img_size=image_size, **options
         )

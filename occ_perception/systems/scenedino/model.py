@@ -35,7 +35,9 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: SceneDinoConfig, blocks: Sequence[int]) -> None:
         super().__init__()
         self.size = config.vit_size
-        self.transformer = VisionTransformer(config.vit, config.vit_size, blocks, config.vit_depth)
+        self.transformer = VisionTransformer(
+            config.vit, config.vit_size, blocks, config.vit_depth, config.vit_patch
+        )
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c _ _"]]:
         """Raw maps of the chosen blocks, then the final one: normed and of unit length."""

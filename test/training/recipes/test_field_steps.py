@@ -29,8 +29,8 @@ def views():
     return MultiView(images, K, poses, torch.full((2, 2, 1, *SIZE), 20.0))
 
 
-def jitter(count):
-    return torch.full((2, count * PATCH**2, SAMPLES), 0.5)
+def jitter(count, patch=PATCH):
+    return torch.full((2, count * patch**2, SAMPLES), 0.5)
 
 
 def descends(parameters, loss):
@@ -80,7 +80,7 @@ def test_scenedino_learns(views):
         paired_partition(8, np.random.default_rng(0)),
         random_cells(2, 3, 4, config.grid, torch.Generator().manual_seed(0)),
         (-3, 5),
-        jitter(3),
+        jitter(3, config.patch),
     )
     trained = [*model.parameters(), *targets.downsampler.parameters(), targets.artifacts]
     weights = scenedino_step.LossWeights()
