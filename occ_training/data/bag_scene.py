@@ -16,6 +16,7 @@ from occ_perception.bags.images import decode_rgb
 from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.transforms import TransformTable
+from occ_perception.core.camera import Camera
 from occ_perception.core.errors import BagError, CalibrationError, ImageError
 from occ_perception.core.types import CameraFrame
 from occ_perception.geometry.transforms import Matrix
@@ -155,10 +156,28 @@ class BagScene:
         Raises:
             BagError: A message is damaged or no kind of label.
         """
-        return {
-            name: self._label(k, int(self._label_rows[name][row]))
-            for name, k in self._layers.items()
-        }
+        return {name: self.label(name, row) for name in self._layers}
+
+    def label(self, name: str, row: int) -> Layer:
+        """One layer of an instant.
+
+        Raises:
+            BagError: A message is damaged or no kind of label.
+        """
+        return self._label(self._layers[name], int(self._label_rows[name][row]))
+
+    def label_stamp_ns(self, name: str, row: int) -> int:
+        """Stamp of a layer of an instant; nothing is read."""
+        return int(self._layers[name].topic.stamps_ns[self._label_rows[name][row]])
+
+    def rig(self, row: int) -> tuple[tuple[Camera, int], ...]:
+        """Calibration and stamp of every camera's image of an instant; nothing is decoded."""
+        pairs = zip(self._topics, self._rows[:, row].tolist(), strict=True)
+        return tuple((self._rectifiers[t.name].camera, int(t.stamps_ns[i])) for t, i in pairs)
+
+    def T_world_base(self, stamp_ns: int) -> Matrix | None:  # noqa: N802
+        """Pose of the base at a stamp; None without a world frame."""
+        return self._world_pose(stamp_ns)
 
     def close(self) -> None:
         """Close the files."""
@@ -173,6 +192,12 @@ class BagScene:
     def _period_ns(self) -> float:
         gaps = np.diff(self._anchor_stamps)
         return float(np.median(gaps)) if len(gaps) else 0.0
+
+    @cached_property
+    def pieces(self) -> Rows:
+        """Number of the unbroken piece of the recording that each image of the anchor is in."""
+        breaks = np.diff(self._anchor_stamps) > BREAK_PERIODS * self._period_ns
+        return np.concatenate([[0], np.cumsum(breaks)])
 
     @cached_property
     def _rectifiers(self) -> dict[str, Rectifier]:
@@ -240,8 +265,7 @@ class BagScene:
         if self._spec.world_frame:
             for topic, rows in zip(self._topics, self._rows, strict=True):
                 usable &= self._covered(topic.stamps_ns[rows])
-        piece = np.concatenate([[0], np.cumsum(np.diff(stamps) > BREAK_PERIODS * self._period_ns)])
-        neighbours = {}
+        piece, neighbours = self.pieces, {}
         for offset in self._spec.offsets_s:
             rows = nearest_with_reuse(stamps, stamps + round(offset * 1e9), self._period_ns / 2)
             good = (rows != NONE) & usable[rows] & (piece[rows] == piece)
