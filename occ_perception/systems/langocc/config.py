@@ -6,15 +6,7 @@ from dataclasses import dataclass, replace
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.core.grid import GridSpec
-
-SURROUND_CAMERAS = (
-    "CAM_FRONT_LEFT",
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_RIGHT",
-)
+from occ_perception.systems.roles import SURROUND_CAMERAS
 
 
 @dataclass(frozen=True)
@@ -38,10 +30,12 @@ class LangOccConfig:
         stage_blocks: Their residual blocks.
         scene_channels: Channels of a voxel in front of the heads.
         language_channels: Channels of a voxel's vector: CLIP's 512, or those of the subspace.
+        clip: Text encoder whose space the voxels live in (see `TextEmbeddings.clip`).
         clip_channels: Channels of the text encoder's vectors.
         origin_m: Lower corner of the grid in the vehicle's frame.
         voxel_m: Edge length of a voxel.
         shape: Voxels.
+        coarseness: Labelled voxels per voxel that is computed, along x, y and z; 1 as published.
         free_below: Density below which a voxel is free, 1/m.
         frame_id: Name of the grid's frame.
     """
@@ -62,10 +56,12 @@ class LangOccConfig:
     stage_blocks: tuple[int, ...] = (1, 2, 4)
     scene_channels: int = 256
     language_channels: int = 512
+    clip: str = "ViT-B-16-quickgelu/openai"
     clip_channels: int = 512
     origin_m: tuple[float, float, float] = (-40.0, -40.0, -1.0)
     voxel_m: float = 0.4
     shape: tuple[int, int, int] = (200, 200, 16)
+    coarseness: tuple[int, int, int] = (1, 1, 1)
     free_below: float = 0.1
     frame_id: str = "base_link"
 
@@ -77,13 +73,24 @@ class LangOccConfig:
         """
         if any(side % 32 for side in self.input_size):
             raise ConfigError(f"input_size {self.input_size} must be multiples of 32 pixels")
-        if any(side % 2 ** (len(self.stage_channels) - 1) for side in self.shape):
-            raise ConfigError(f"shape {self.shape} cannot be halved between the encoder's stages")
+        if any(n % c for n, c in zip(self.shape, self.coarseness, strict=True)):
+            raise ConfigError(f"coarseness {self.coarseness} does not divide shape {self.shape}")
+        if any(side % 2 ** (len(self.stage_channels) - 1) for side in self.volume.shape):
+            raise ConfigError(
+                f"shape {self.volume.shape} cannot be halved between the encoder's stages"
+            )
 
     @property
     def grid(self) -> GridSpec:
         """Grid of the predicted labels."""
         return GridSpec(self.origin_m, (self.voxel_m,) * 3, self.shape, self.frame_id)
+
+    @property
+    def volume(self) -> GridSpec:
+        """Grid that is computed in; labels are read out of it."""
+        size = tuple(self.voxel_m * c for c in self.coarseness)
+        shape = tuple(n // c for n, c in zip(self.shape, self.coarseness, strict=True))
+        return GridSpec(self.origin_m, size, shape, self.frame_id)
 
     @property
     def is_reduced(self) -> bool:
@@ -109,7 +116,8 @@ class LangOccConfig:
     def nano(cls) -> LangOccConfig:
         """Every module of the published model at a fraction of its width, on smaller images.
 
-        The grid stays, so that labels fit both models.
+        It computes voxels twice as wide and long; the grid of the labels stays. It speaks the toy
+        language of the procedural world.
         """
         return replace(
             cls.reduced(),
@@ -125,5 +133,8 @@ class LangOccConfig:
             stage_channels=(8, 16, 32),
             stage_blocks=(1, 1, 1),
             scene_channels=24,
-            language_channels=32,
+            language_channels=48,
+            clip="toy text encoder",
+            clip_channels=128,
+            coarseness=(2, 2, 1),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +17,7 @@ from occ_perception.blocks.lift.temporal_stereo import match_earlier, sweep_maps
 from occ_perception.blocks.lift.voxel_pool import PoolPlan, plan_pool, pool_voxels
 from occ_perception.blocks.necks.fpn import FPN
 from occ_perception.geometry.precision import single_precision
+from occ_perception.rendering.feature_rays import read_volume
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.encoder import VolumeEncoder, residual_stage
 from occ_perception.systems.langocc.geometry import SurroundGeometry
@@ -123,6 +124,9 @@ class LangOcc(nn.Module):
         for name, size in (("frustum", config.map_size), ("fine_frustum", config.stereo_size)):
             frustum = image_frustum(config.input_size, size, depths)
             self.register_buffer(name, frustum, persistent=False)
+        is_coarse = config.volume.shape != config.shape
+        centres = config.grid.centers() if is_coarse else None
+        self.register_buffer("centres", centres, persistent=False)
 
     @torch.no_grad()
     def plan(self, geometry: SurroundGeometry) -> LangOccPlan:
@@ -147,7 +151,7 @@ class LangOcc(nn.Module):
         )
         device = self.frustum.device
         pools = (
-            plan_pool(self.points(geometry, frame), self.config.grid) for frame in range(LIFTED)
+            plan_pool(self.points(geometry, frame), self.config.volume) for frame in range(LIFTED)
         )
         return LangOccPlan(geometry.camera_vectors().to(device), sweeps.to(device), tuple(pools))
 
@@ -256,9 +260,28 @@ class LangOcc(nn.Module):
             scene: From `forward`.
             prompts: From `heads.fold_prompts` with the language head.
         """
-        features = scene.movedim(1, -1)
-        density = self.density_head(features)[..., 0].float().sigmoid()
+        density = self.density_head(scene.movedim(1, -1)).float().sigmoid().movedim(-1, 1)
+        density = self.at_labels(density)[:, 0]
         occupied = density >= self.config.free_below
         labels = torch.full_like(density, FREE, dtype=torch.uint8)
-        labels[occupied] = prompts.classify(self.language_head.hidden(features[occupied]))
+        features = self._features_of(scene, occupied)
+        labels[occupied] = prompts.classify(self.language_head.hidden(features))
         return LangOccPrediction(labels, density)
+
+    def at_labels(self, volume: Float[Tensor, "b c _ _ _"]) -> Float[Tensor, "b c x y z"]:
+        """A computed volume where the labels are: as it is rendered, at their voxels' centres."""
+        if self.centres is None:
+            return volume
+        points = self.centres.flatten(0, 1).expand(len(volume), -1, -1, -1)
+        values = read_volume(volume, points, self.config.volume)
+        return values.movedim(-1, 1).unflatten(2, self.config.shape[:2])
+
+    def _features_of(
+        self, scene: Float[Tensor, "b c _ _ _"], occupied: Bool[Tensor, "b x y z"]
+    ) -> Float[Tensor, "n c"]:
+        """Features at the occupied voxels of the labels."""
+        if self.centres is None:
+            return scene.movedim(1, -1)[occupied]
+        volumes = zip(scene.split(1), occupied, strict=True)
+        points = ((one, self.centres[there][None, None]) for one, there in volumes)
+        return torch.cat([read_volume(*each, self.config.volume)[0, 0] for each in points])

@@ -16,14 +16,14 @@ from occ_perception.core.errors import CalibrationError, ConfigError, Prediction
 from occ_perception.core.labels import load_label_map
 from occ_perception.core.types import CameraFrame, Prediction, PreparedView
 from occ_perception.systems.base import Context, Needs, Precision, autocast
+from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
+from occ_perception.systems.continuity import Continuity
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.heads import FoldedPrompts, fold_prompts, similarity
 from occ_perception.systems.langocc.history import FrameGeometry, LangOccHistory
 from occ_perception.systems.langocc.model import LangOcc
 from occ_perception.text.embeddings import TextEmbeddings
 from occ_perception.text.vocabulary import Vocabulary
-
-_LONGEST_GAP_NS = 2_000_000_000  # key frames were half a second apart in training
 
 
 class LangOccSystem:
@@ -34,6 +34,8 @@ class LangOccSystem:
         device: Where the network runs.
         precision: Of the convolutions; geometry, matching and the lift stay float32.
     """
+
+    offers = ()
 
     def __init__(
         self,
@@ -51,7 +53,8 @@ class LangOccSystem:
         self._history = LangOccHistory(self.network)
         self._prompts: FoldedPrompts | None = None
         self._scene: Tensor | None = None
-        self._last_ns: int | None = None
+        self._continuity = Continuity()
+        self._cameras = CameraWatch(NUSCENES_VIEWS_DEG)
 
     def set_prompts(self, vocabulary: Vocabulary, embeddings: TextEmbeddings) -> None:
         """Look for these words from now on; call it again after weights were loaded.
@@ -63,6 +66,11 @@ class LangOccSystem:
         Raises:
             ConfigError: A prompt has no vector, or the vectors are of another CLIP.
         """
+        if embeddings.clip != self.config.clip:
+            raise ConfigError(
+                f"text embeddings of {embeddings.clip}, but this model was trained with "
+                f"{self.config.clip}; encode the prompts with that one"
+            )
         vectors = self._in_our_space(embeddings.find(vocabulary.prompts))
         self._prompts = fold_prompts(self.network.language_head, vectors, vocabulary.ids())
 
@@ -72,6 +80,7 @@ class LangOccSystem:
         Raises:
             CalibrationError: The image is not rectified.
         """
+        self._cameras.see(frame.camera)
         view = prepare_view(frame, self.config.input_size)
         return replace(view, image=view.image.to(self.device, non_blocking=True))
 
@@ -91,9 +100,8 @@ class LangOccSystem:
             raise ConfigError("LangOcc has no prompts to look for; set some first")
         if not views:
             raise CalibrationError("LangOcc was given no camera view")
-        if context.T_world_base is None or self._is_jump(context.stamp_ns):
-            self.reset()
-        self._last_ns = context.stamp_ns
+        if not self._continuity.continues(context):
+            self._history.reset()
         images = torch.stack([view.image for view in views])[None]
         with torch.inference_mode(), autocast(self.device, self.precision):
             self._scene = self._history.step(images, _geometry(views, context))
@@ -127,13 +135,18 @@ class LangOccSystem:
         ours = self._in_our_space(vectors)
         head = self.network.language_head
         with torch.inference_mode(), autocast(self.device, self.precision):
-            hidden = head.hidden(self._scene[0].movedim(0, -1))
-            return similarity(head, hidden, ours).movedim(-1, 0)
+            hidden = head.hidden(self._scene.movedim(1, -1))
+            return self.network.at_labels(similarity(head, hidden, ours).movedim(-1, 1))[0]
 
     def reset(self) -> None:
         """Forget earlier key frames; prompts stay."""
         self._history.reset()
-        self._scene = self._last_ns = None
+        self._continuity.reset()
+        self._scene = None
+
+    def notes(self) -> Sequence[str]:
+        """Cameras unlike those of the training, and jumps of the pose."""
+        return [*self._cameras.concerns(), *self._continuity.concerns]
 
     def _in_our_space(self, vectors: Float[Tensor, "n c"]) -> Float[Tensor, "n e"]:
         if vectors.shape[1] != self.config.clip_channels:
@@ -144,9 +157,6 @@ class LangOccSystem:
         vectors = F.normalize(vectors.to(self.device).float(), dim=-1)
         with torch.no_grad():
             return vectors if self.network.reducer is None else self.network.reducer(vectors)
-
-    def _is_jump(self, stamp_ns: int) -> bool:
-        return self._last_ns is not None and not 0 < stamp_ns - self._last_ns <= _LONGEST_GAP_NS
 
 
 def _geometry(views: Sequence[PreparedView], context: Context) -> FrameGeometry:

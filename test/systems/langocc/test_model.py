@@ -29,6 +29,7 @@ CONFIG = dataclasses.replace(
     origin_m=(-8.0, -8.0, -1.0),
     voxel_m=1.0,
     shape=(16, 16, 4),
+    coarseness=(1, 1, 1),
 )
 
 
@@ -145,3 +146,29 @@ def test_the_published_sizes(config, count):
     with torch.device("meta"):
         network = LangOcc(config)
     assert sum(p.numel() for p in network.parameters()) == count
+
+
+def test_labels_can_be_finer_than_what_is_computed():
+    torch.manual_seed(0)
+    coarse = LangOcc(dataclasses.replace(CONFIG, coarseness=(2, 2, 1))).eval()
+    with torch.no_grad():
+        coarse.density_head[-1].bias.fill_(-20.0)  # nothing is anywhere
+        scene = torch.rand(1, 8, 8, 8, 4)
+        prompts = fold_prompts(coarse.language_head, torch.eye(6)[:2], torch.tensor([4, 16]))
+        assert (coarse.predict(scene, prompts).labels == 17).all()
+        coarse.density_head[-1].bias.fill_(20.0)
+        answer = coarse.predict(scene, prompts)
+    assert answer.labels.shape == answer.density.shape == (1, *CONFIG.shape)
+    assert set(answer.labels.unique().tolist()) <= {4, 16}
+    # A ramp along x, y and z is read at the centres of the labels as rendering reads it.
+    config = coarse.config
+    axes = [torch.linspace(o, u, n) for o, u, n in zip(
+        config.grid.origin_m, config.grid.upper_m, config.volume.shape, strict=True)]  # fmt: skip
+    ramp = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+    centres = config.grid.centers().movedim(-1, 0)[None]
+    torch.testing.assert_close(coarse.at_labels(ramp), centres, atol=1e-4, rtol=0)
+
+
+def test_a_coarseness_that_does_not_divide_is_refused():
+    with pytest.raises(ConfigError, match="does not divide"):
+        dataclasses.replace(CONFIG, coarseness=(3, 1, 1))

@@ -28,10 +28,12 @@ CONFIG = dataclasses.replace(
     stage_channels=(4, 6, 8),
     scene_channels=8,
     language_channels=6,
+    clip="stand-in",
     clip_channels=16,
     origin_m=(-8.0, -8.0, -1.0),
     voxel_m=1.0,
     shape=(16, 16, 4),
+    coarseness=(1, 1, 1),
     free_below=0.4,
 )
 STEP_NS = 500_000_000
@@ -145,3 +147,19 @@ def test_mixed_precision_gives_nearly_the_same(system, precision):
     mixed.set_prompts(WORDS, embeddings())
     density = predict(mixed, 1).extras["density"]
     torch.testing.assert_close(density, exact, rtol=0, atol=0.05)
+
+
+def test_prompts_of_another_clip_are_refused_whatever_their_size(system):
+    other = dataclasses.replace(embeddings(), clip="ViT-L-14/openai")
+    with pytest.raises(ConfigError, match="trained with stand-in"):
+        system.set_prompts(WORDS, other)
+
+
+def test_words_set_at_once_and_words_asked_for_agree(system):
+    predict(system, 1)
+    labels = system.infer([system.preprocess(frame(n, 1)) for n in CONFIG.cameras],
+                          Context(stamp_ns=2 * STEP_NS)).labels  # fmt: skip
+    similar = system.query(embeddings().find(WORDS.prompts))
+    occupied = labels != 17
+    best = torch.tensor(WORDS.class_ids, dtype=torch.uint8)[similar.argmax(dim=0)]
+    assert torch.equal(best[occupied], labels[occupied])
