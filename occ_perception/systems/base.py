@@ -52,19 +52,37 @@ class Context:
     Attributes:
         stamp_ns: Anchor stamp, nanoseconds.
         T_world_base: `[4, 4]` pose of the grid frame in a fixed frame, or None if not known.
+        wanted: Which of the system's `offers` somebody listens to; the others need no work.
     """
 
     stamp_ns: int
     T_world_base: npt.NDArray[np.float64] | None = None
+    wanted: frozenset[str] = frozenset()
+
+
+class Concern(str):
+    """A note that is worth a warning."""
+
+    __slots__ = ()
 
 
 @runtime_checkable
 class OccupancySystem(Protocol):
-    """Camera frames in, voxels out; knows nothing of ROS, files or threads."""
+    """Camera frames in, voxels out; knows nothing of ROS, files or threads.
+
+    Attributes:
+        grid: Where its voxels are.
+        labels: What their ids mean.
+        needs: What it has to be given.
+        offers: What it can put into `Prediction.extras` beside the voxels, e.g. "depth"; it does
+            so for what `Context.wanted` names.
+        network: Its weights.
+    """
 
     grid: GridSpec
     labels: LabelMap
     needs: Needs
+    offers: tuple[str, ...]
     network: nn.Module
 
     def preprocess(self, frame: CameraFrame) -> PreparedView:
@@ -80,5 +98,8 @@ class OccupancySystem(Protocol):
         ...
 
     def notes(self) -> Sequence[str]:
-        """What a user should know of how the cameras met so far are treated, for the log."""
+        """What a user should know of how the cameras met so far are treated, for the log.
+
+        A `Concern` among them is logged as a warning.
+        """
         ...

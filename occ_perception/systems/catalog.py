@@ -11,6 +11,10 @@ import torch
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.base import OccupancySystem, Precision
+from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
+from occ_perception.systems.gaussianflowocc.system import GaussianFlowOccSystem
+from occ_perception.systems.langocc.config import LangOccConfig
+from occ_perception.systems.langocc.system import LangOccSystem
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.system import VLSceneSystem
 
@@ -35,6 +39,20 @@ SYSTEMS: Mapping[str, SystemEntry] = {
         title="stereo pair to 256x256x32 semantic voxels (SemanticKITTI classes)",
         presets={"published": VLSceneConfig, "nano": VLSceneConfig.nano},
         build=VLSceneSystem,
+    ),
+    "langocc": SystemEntry(
+        title="six surround cameras and prompts to 200x200x16 voxels of any words",
+        presets={
+            "published": LangOccConfig,
+            "reduced": LangOccConfig.reduced,
+            "nano": LangOccConfig.nano,
+        },
+        build=LangOccSystem,
+    ),
+    "gaussianflowocc": SystemEntry(
+        title="six surround cameras to moving semantic Gaussians and 200x200x16 voxels (Occ3D)",
+        presets={"published": GaussianFlowOccConfig, "nano": GaussianFlowOccConfig.nano},
+        build=GaussianFlowOccSystem,
     ),
 }
 

@@ -5,6 +5,7 @@ import pytest
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.base import OccupancySystem
 from occ_perception.systems.catalog import SYSTEMS, build_system, find_system
+from occ_perception.systems.roles import ROLES, anchor_of
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -13,6 +14,7 @@ def test_every_system_keeps_the_contract_and_has_the_published_preset(name):
     system = build_system(name, preset="nano", grid_frame="lidar")
     assert isinstance(system, OccupancySystem)
     assert system.grid.frame_id == "lidar"
+    assert system.needs.cameras == ROLES[name]
     assert not system.network.training
 
 
@@ -24,3 +26,8 @@ def test_a_mistyped_name_gets_its_neighbour():
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ConfigError, match="published, nano"):
         build_system("vlscene", preset="huge")
+
+
+def test_the_anchor_is_the_front_camera_or_the_first():
+    anchors = [anchor_of(ROLES[name]) for name in ("vlscene", "vipocc", "langocc")]
+    assert anchors == ["left", "camera", "CAM_FRONT"]

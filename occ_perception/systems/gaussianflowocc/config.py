@@ -6,15 +6,7 @@ from dataclasses import dataclass
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.core.grid import GridSpec
-
-SURROUND_CAMERAS = (
-    "CAM_FRONT_LEFT",
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_RIGHT",
-)
+from occ_perception.systems.roles import SURROUND_CAMERAS
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from occ_perception.core.errors import CalibrationError, PredictionError
 from occ_perception.core.labels import load_label_map
 from occ_perception.core.types import CameraFrame, Prediction, PreparedView
 from occ_perception.systems.base import Context, Needs, Precision, autocast
+from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
+from occ_perception.systems.continuity import Continuity
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.history import GaussianHistory
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
-
-_LONGEST_GAP_NS = 2_000_000_000  # key frames were half a second apart in training
 
 
 class GaussianFlowOccSystem:
@@ -31,6 +31,8 @@ class GaussianFlowOccSystem:
     Attributes:
         reach: Voxels around a Gaussian that it is added to (`nbh`); may change at any time.
     """
+
+    offers = ("gaussians",)
 
     def __init__(
         self,
@@ -47,7 +49,8 @@ class GaussianFlowOccSystem:
         self.network = GaussianFlowOcc(self.config).to(self.device).eval()
         self.reach = self.config.reach
         self._history = GaussianHistory(self.network)
-        self._last_ns: int | None = None
+        self._continuity = Continuity()
+        self._cameras = CameraWatch(NUSCENES_VIEWS_DEG)
 
     def preprocess(self, frame: CameraFrame) -> PreparedView:
         """Resize and normalise one image.
@@ -55,6 +58,7 @@ class GaussianFlowOccSystem:
         Raises:
             CalibrationError: The image is not rectified.
         """
+        self._cameras.see(frame.camera)
         view = prepare_view(frame, self.config.input_size)
         return replace(view, image=view.image.to(self.device, non_blocking=True))
 
@@ -70,9 +74,8 @@ class GaussianFlowOccSystem:
             PredictionError: The network answered with NaN.
         """
         self._check_count(views)
-        if context.T_world_base is None or self._is_jump(context.stamp_ns):
-            self.reset()
-        self._last_ns = context.stamp_ns
+        if not self._continuity.continues(context):
+            self._history.reset()
         images = torch.stack([view.image for view in views])[None]
         pose = np.eye(4) if context.T_world_base is None else context.T_world_base
         with torch.inference_mode():
@@ -99,7 +102,11 @@ class GaussianFlowOccSystem:
     def reset(self) -> None:
         """Forget the previous key frame."""
         self._history.reset()
-        self._last_ns = None
+        self._continuity.reset()
+
+    def notes(self) -> Sequence[str]:
+        """Cameras unlike those of the training, and jumps of the pose."""
+        return [*self._cameras.concerns(), *self._continuity.concerns]
 
     def _check_count(self, views: Sequence[PreparedView]) -> None:
         if len(views) != len(self.needs.cameras):
@@ -107,9 +114,6 @@ class GaussianFlowOccSystem:
                 f"{len(views)} views were given, the network has learnt {len(self.needs.cameras)} "
                 f"cameras: {', '.join(self.needs.cameras)}"
             )
-
-    def _is_jump(self, stamp_ns: int) -> bool:
-        return self._last_ns is not None and not 0 < stamp_ns - self._last_ns <= _LONGEST_GAP_NS
 
     @staticmethod
     def _calibration(

@@ -31,6 +31,7 @@ class VLSceneSystem:
     """
 
     needs = Needs(cameras=("left", "right"), stereo=True)
+    offers = ()
 
     def __init__(
         self,
