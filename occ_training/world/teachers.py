@@ -5,6 +5,7 @@ Results with stand-ins are labelled so; the truth is never stored beside them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
@@ -46,6 +47,10 @@ SYNONYMS: dict[Class, tuple[str, ...]] = {
     Class.OTHER_STRUCTURE: ("bus shelter",), Class.OTHER_OBJECT: ("bin", "box"),
     Class.SKY: ("sky",),
 }  # fmt: skip
+
+_CLASS_OF = {name: class_id for class_id, names in SYNONYMS.items() for name in names}
+# The longest name that fits counts: a bus shelter is no bus, a street lamp no street.
+_NAMES = re.compile(rf"\b({'|'.join(sorted(_CLASS_OF, key=len, reverse=True))})(?:e?s)?\b")
 
 
 def _rng(scene: Scene, teacher: str, render: CameraRender) -> np.random.Generator:
@@ -137,12 +142,10 @@ def text_embedding(text: str, channels: int = 512) -> FloatImage:
     """
     words = text.lower()
     direction = np.zeros(channels)
-    for class_id, names in SYNONYMS.items():
-        for name in names:
-            if name in words:
-                own = 0.0 if name == names[0] else 0.25
-                direction += class_embeddings(channels)[class_id] + own * _unit(name, channels)
-                break
+    for name in dict.fromkeys(_NAMES.findall(words)):
+        class_id = _CLASS_OF[name]
+        own = 0.0 if name == SYNONYMS[class_id][0] else 0.25
+        direction += class_embeddings(channels)[class_id] + own * _unit(name, channels)
     for color in _COLOR_WORDS:
         if color in words.split():
             direction += 0.3 * _unit(f"color {color}", channels)
