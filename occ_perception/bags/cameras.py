@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from occ_perception.bags.calibrated import info_topic
 from occ_perception.bags.index import BagIndex, MessageStore, TopicIndex
 from occ_perception.bags.messages import STAMP_FIRST, MessageTypes
 from occ_perception.bags.side_files import from_json_array, json_array, side_file
-from occ_perception.bags.stereo import info_topic
 from occ_perception.bags.topics import TopicKind, kind_of
 from occ_perception.core.errors import CalibrationError
 from occ_perception.geometry.transforms import Matrix

@@ -3,8 +3,9 @@
 import pytest
 
 from bags.sample_bags import START_NS, camera_info, image, write_stereo_bag
+from occ_perception.bags.calibrated import info_topic
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.stereo import find_stereo, info_topic
+from occ_perception.bags.stereo import find_stereo
 from occ_perception.bags.writer import BagWriter
 from occ_perception.core.errors import BagError
 
