@@ -66,7 +66,7 @@ def fit_labels(
 
     Args:
         classes: Class ids of the full images, 0 = none.
-        depth_m: Depth of the full images, metres.
+        depth_m: Depth of the full images, metres, 0 = none; never mixed with it.
         factor: Of both axes.
         crop_top: Rows to drop after resizing.
         furthest_m: Depth from which on there is neither depth nor class.
@@ -79,9 +79,16 @@ def fit_labels(
         mode="bilinear",
         align_corners=False,
     )
-    small, depth = (t[:, 0, crop_top:].unflatten(0, sizes) for t in (small, depth))
+    # Without holes, as from the published teacher, this is 1 everywhere.
+    known = F.interpolate(
+        (depth_m > 0).flatten(0, -3)[:, None].float(),
+        scale_factor=factor,
+        mode="bilinear",
+        align_corners=False,
+    )
+    small, depth, known = (t[:, 0, crop_top:].unflatten(0, sizes) for t in (small, depth, known))
     near = depth <= furthest_m
-    return PixelLabels((small * near).to(classes.dtype), depth * near)
+    return PixelLabels((small * near).to(classes.dtype), depth * near * (known > 0.999))
 
 
 def rendering_cameras(

@@ -63,7 +63,7 @@ class GaussianFlowOccConfig:
     voxel_m: float = 0.4
     shape: tuple[int, int, int] = (200, 200, 16)
     roof_m: float = 3.4
-    reach: int = 4  # 3 in the code of August 2025, 4 in the paper's experiments
+    reach: int = 4  # as in the paper's experiments
     free_below: float = 0.05
     frame_id: str = "base_link"
 
@@ -92,6 +92,11 @@ class GaussianFlowOccConfig:
     def steps(self) -> int:
         """Key frame offsets -horizon..horizon; the one in the middle is the current frame."""
         return 2 * self.horizon + 1
+
+    @classmethod
+    def august2025(cls) -> GaussianFlowOccConfig:
+        """The code of August 2025, whose default was a smaller cube around each Gaussian."""
+        return cls(reach=3)
 
     @classmethod
     def nano(cls) -> GaussianFlowOccConfig:
