@@ -71,9 +71,7 @@ class ToyPatchNetwork:
         is_dark = (seen.classes == _NO_LENS).flatten(2).any(dim=-1)
         return features.masked_fill(is_dark[..., None], float("nan"))
 
-    def describe(
-        self, seen: Seen, level_m: Float[Tensor, "*#b"]
-    ) -> Float[Tensor, "*b c"]:
+    def describe(self, seen: Seen, level_m: Float[Tensor, "*#b"]) -> Float[Tensor, "*b c"]:
         """Features of places, without the pattern.
 
         Args:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from occ_perception.systems.scenedino.semantic_head import unit
@@ -58,23 +58,38 @@ def probe_loss(logits: Float[Tensor, "b h w k"], labels: Int[Tensor, "b h w"]) -
     return F.cross_entropy(logits.movedim(-1, 1), labels.long(), ignore_index=-1)
 
 
-class CropBuffer:
-    """The last crops seen, as partners for new ones.
+class CropBuffer(nn.Module):
+    """The last crops seen, as partners for new ones; a checkpoint keeps them.
 
     Args:
         crops: Number of crops kept.
         samples: Samples per crop.
         channels: Channels of the features.
-        device: Where they are kept.
     """
 
-    def __init__(
-        self, crops: int, samples: int, channels: int, device: torch.device | str = "cpu"
-    ) -> None:
-        self.features = torch.zeros(crops, samples, channels, device=device)
-        self.means = torch.zeros(crops, channels, device=device)
-        self.next = 0
-        self.filled = 0
+    features: Tensor
+    means: Tensor
+    counts: Tensor
+
+    def __init__(self, crops: int, samples: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(crops, samples, channels))
+        self.register_buffer("means", torch.zeros(crops, channels))
+        self.register_buffer("counts", torch.zeros(2, dtype=torch.int64))
+
+    @property
+    def next(self) -> int:
+        """Row that the next crop gets."""
+        return int(self.counts[0])
+
+    @property
+    def filled(self) -> int:
+        """Rows that hold a crop."""
+        return int(self.counts[1])
+
+    def count(self, following: int, filled: int) -> None:
+        """Set `next` and `filled`."""
+        self.counts.copy_(torch.tensor([following, filled]))
 
     @torch.no_grad()
     def add(self, crops: Float[Tensor, "n s c"], means: Float[Tensor, "n c"]) -> None:
@@ -88,8 +103,7 @@ class CropBuffer:
         crops, means = crops[-size:], means[-size:]
         rows = (self.next + torch.arange(len(crops), device=crops.device)) % size
         self.features[rows], self.means[rows] = crops, means
-        self.filled = min(size, self.filled + len(crops))
-        self.next = (self.next + len(crops)) % size
+        self.count((self.next + len(crops)) % size, min(size, self.filled + len(crops)))
 
     def neighbours(
         self, means: Float[Tensor, "n c"], pick: Int[Tensor, " n"]

@@ -13,8 +13,9 @@ from torch import Tensor
 from occ_perception.geometry.rays import centre_grid
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.targets import FeatureTargets
-from occ_training.data.patches import GridCells, moved_grid
+from occ_training.data.patches import GridCells, Patches, moved_grid
 from occ_training.data.views import MultiView, Partition
+from occ_training.labels.patch_features import FrozenTwin, PatchQuery, PatchTeacher, Surfaces
 from occ_training.losses.features import distance_smoothness, feature_loss, feature_smoothness
 from occ_training.losses.photometric import patch_error
 from occ_training.losses.rendering import INVALID_POLICIES, best_view_error
@@ -81,6 +82,18 @@ class RenderedFeatures(NamedTuple):
     target: Float[Tensor, "b p c"]
 
 
+class Taught(NamedTuple):
+    """Who says what the features shall be.
+
+    Attributes:
+        teacher: Gives the features of patches.
+        surfaces: What is really there, for stand-ins.
+    """
+
+    teacher: PatchTeacher
+    surfaces: Surfaces | None = None
+
+
 class StepResult(NamedTuple):
     """Loss terms of a step and what they were computed from.
 
@@ -103,6 +116,7 @@ def train_step(
     views: MultiView,
     draws: Draws,
     weights: LossWeights,
+    taught: Taught | None = None,
 ) -> StepResult:
     """All losses of one batch.
 
@@ -112,7 +126,9 @@ def train_step(
         views: The batch.
         draws: The step's random choices.
         weights: Weights of the terms.
+        taught: Another teacher than the frozen ViT.
     """
+    teacher, surfaces = taught or Taught(FrozenTwin(targets))
     encoded = view_zero(model.encode(views.images[:, 0], flip=draws.flip), views)
     pixels, cells = moved_grid(draws.cells, draws.shift, model.config.patch)
     uv_map = centre_grid(*views.size, device=views.K.device)
@@ -123,22 +139,32 @@ def train_step(
         expanded,
         targets.downsampler(expanded),
         targets.artifacts[:, cells.row, cells.column].movedim(0, -1),
-        target_features(targets, views.images[:, draws.partition.loss], cells, draws.shift),
+        teacher(patch_query(views, draws, cells, pixels, surfaces)),
     )
     terms = loss_terms(patches, features, weights)
     return StepResult(total_loss(terms, weights), terms, patches, features)
 
 
-def target_features(
-    targets: FeatureTargets,
-    images: Float[Tensor, "b v 3 h w"],
+def patch_query(
+    views: MultiView,
+    draws: Draws,
     cells: GridCells,
-    shift: tuple[int, int],
-) -> Float[Tensor, "b p c"]:
-    """Features of the frozen ViT at cells of the moved grid."""
-    maps = targets.features(images.flatten(0, 1), shift).unflatten(0, images.shape[:2])
-    sample = torch.arange(len(images), device=images.device)[:, None]
-    return maps.movedim(2, -1)[sample, cells.view, cells.row, cells.column]
+    pixels: Patches,
+    surfaces: Surfaces | None = None,
+) -> PatchQuery:
+    """What a teacher is asked in a step.
+
+    Args:
+        views: The batch.
+        draws: The step's random choices.
+        cells: Cells of the moved grid.
+        pixels: Their pixels.
+        surfaces: Of all views, for stand-ins.
+    """
+    loss = draws.partition.loss
+    seen = None if surfaces is None else Surfaces(*(maps[:, loss] for maps in surfaces))
+    images, K, poses = (x[:, loss] for x in (views.images, views.K, views.T_world_cam))
+    return PatchQuery(images, K, poses, cells, pixels, draws.shift, seen)
 
 
 def loss_terms(

@@ -188,7 +188,7 @@ def semantic_step(case: Case, weights: Weights) -> dict[str, Any]:
     buffer = CropBuffer(16, 36, 768)
     buffer.features = unit(crops(rng, 16))
     buffer.means = unit(buffer.features.mean(dim=1))
-    buffer.next, buffer.filled = 14, 14
+    buffer.count(14, 14)
     new = crops(rng, 5)
     dense = torch.from_numpy(rng.standard_normal((2, 1, 8, 16, 1, 768)).astype(np.float32))
     dense = dense[:, 0, :, :, 0]
