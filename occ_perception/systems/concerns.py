@@ -19,8 +19,27 @@ def field_of_view_deg(camera: Camera) -> float:
     return math.degrees(math.atan2(left, camera.K[0, 0]) + math.atan2(right, camera.K[0, 0]))
 
 
+def field_of_view_concerns(camera: Camera, trained_deg: Sequence[float]) -> list[Concern]:
+    """A sentence with both numbers if a camera looks much wider or narrower than trained ones.
+
+    Args:
+        camera: Calibration of the image as it comes.
+        trained_deg: Horizontal fields of view in training, degrees; the nearest counts.
+    """
+    angle = field_of_view_deg(camera)
+    nearest = min(trained_deg, key=lambda trained: abs(trained - angle))
+    if abs(angle - nearest) <= _TOLERANCE * nearest:
+        return []
+    return [
+        Concern(
+            f"camera '{camera.name}' sees {angle:.0f} degrees from left to right, the network was "
+            f"trained with {nearest:.0f}: expect wrong distances, or crop the image"
+        )
+    ]
+
+
 class CameraWatch:
-    """The cameras met so far, and which of them look much wider or narrower than trained ones.
+    """The cameras met so far, and what makes them unlike the trained ones.
 
     Args:
         trained_deg: Horizontal fields of view in training, degrees; the nearest counts.
@@ -35,17 +54,6 @@ class CameraWatch:
         self._cameras[camera.name] = camera
 
     def concerns(self) -> list[Concern]:
-        """A sentence with both numbers for each camera that is far from all trained ones."""
-        return [c for camera in list(self._cameras.values()) for c in self._judge(camera)]
-
-    def _judge(self, camera: Camera) -> list[Concern]:
-        angle = field_of_view_deg(camera)
-        nearest = min(self._trained_deg, key=lambda trained: abs(trained - angle))
-        if abs(angle - nearest) <= _TOLERANCE * nearest:
-            return []
-        return [
-            Concern(
-                f"camera '{camera.name}' sees {angle:.0f} degrees from left to right, the network "
-                f"was trained with {nearest:.0f}: expect wrong distances, or crop the image"
-            )
-        ]
+        """Those of all cameras."""
+        cameras = list(self._cameras.values())
+        return [c for camera in cameras for c in field_of_view_concerns(camera, self._trained_deg)]
