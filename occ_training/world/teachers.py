@@ -146,7 +146,7 @@ def text_embedding(text: str, channels: int = 512) -> FloatImage:
         class_id = _CLASS_OF[name]
         own = 0.0 if name == SYNONYMS[class_id][0] else 0.25
         direction += class_embeddings(channels)[class_id] + own * _unit(name, channels)
-    for color in _COLOR_WORDS:
+    for color in COLORS:
         if color in words.split():
             direction += 0.3 * _unit(f"color {color}", channels)
     if not direction.any():
@@ -154,7 +154,7 @@ def text_embedding(text: str, channels: int = 512) -> FloatImage:
     return (direction / np.linalg.norm(direction)).astype(np.float32)
 
 
-_COLOR_WORDS = ("white", "silver", "black", "grey", "blue", "red", "green", "yellow", "orange")
+COLORS = ("white", "silver", "black", "grey", "blue", "red", "green", "yellow", "orange")
 
 
 def _unit(name: str, channels: int) -> npt.NDArray[np.float64]:

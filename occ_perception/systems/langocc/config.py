@@ -31,6 +31,7 @@ class LangOccConfig:
         scene_channels: Channels of a voxel in front of the heads.
         language_channels: Channels of a voxel's vector: CLIP's 512, or those of the subspace.
         clip: Text encoder whose space the voxels live in (see `TextEmbeddings.clip`).
+        vocabulary: Words that it answers to until others are set.
         clip_channels: Channels of the text encoder's vectors.
         origin_m: Lower corner of the grid in the vehicle's frame.
         voxel_m: Edge length of a voxel.
@@ -57,6 +58,7 @@ class LangOccConfig:
     scene_channels: int = 256
     language_channels: int = 512
     clip: str = "ViT-B-16-quickgelu/openai"
+    vocabulary: str = "occ3d_v1"
     clip_channels: int = 512
     origin_m: tuple[float, float, float] = (-40.0, -40.0, -1.0)
     voxel_m: float = 0.4
@@ -133,8 +135,9 @@ class LangOccConfig:
             stage_channels=(8, 16, 32),
             stage_blocks=(1, 1, 1),
             scene_channels=24,
-            language_channels=48,
+            language_channels=32,
             clip="toy text encoder",
+            vocabulary="toy_world",
             clip_channels=128,
             coarseness=(2, 2, 1),
         )
