@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -14,6 +13,7 @@ from occ_perception.ros.settings import NodeSettings
 from occ_perception.systems.base import OccupancySystem, Precision
 from occ_perception.systems.catalog import build_system
 from occ_perception.weights.load import load_weights
+from occ_perception.weights.shipped import chosen_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,9 @@ def loader_of(name: str) -> Loader:
             precision=cast(Precision, wanted.precision),
             grid_frame=settings.frames.grid,
         )
-        if wanted.weights:
-            load_weights(system.network, Path(wanted.weights).expanduser(), system=name)
-        return Loaded(system, device, Path(wanted.weights).name)
+        weights = chosen_weights(wanted.weights, name, wanted.preset)
+        if weights is not None:
+            load_weights(system.network, weights, system=name)
+        return Loaded(system, device, weights.name if weights else "")
 
     return load

@@ -167,7 +167,7 @@ class OccupancyNode(LifecycleNode):
         if loaded.weights:
             log.info(f"weights: {loaded.weights}")
         else:
-            log.warning("no system.weights given: the weights are RANDOM, the grids mean nothing")
+            log.warning("the weights are RANDOM, the grids mean nothing: give system.weights")
         if loaded.device.startswith("cuda"):
             times = warm_up(loaded.system)
             log.info(f"warmed up: first {times.first_s:.2f} s, then {1e3 * times.best_s:.1f} ms")

@@ -15,7 +15,7 @@ from occ_perception.ros.params import setting
 class SystemSettings:
     """Which network runs, and where."""
 
-    weights: str = setting("", "safetensors file of the weights; empty = random weights")
+    weights: str = setting("", "safetensors file; empty = those shipped for the preset; random")
     device: str = setting("auto", "cpu, cuda:0 or the like; auto = the first GPU, else the CPU")
     precision: str = setting("fp32", "number format", choices=("fp32", "bf16", "fp16"))
     preset: str = setting("published", "size of the network")
