@@ -19,13 +19,12 @@ from occ_perception.core.errors import ConfigError
 from occ_perception.eval.bag_eval import (
     Evaluation,
     Predict,
-    StereoFrames,
-    VoxelTopic,
     evaluate,
     shuffled,
     stored_predictions,
     system_predictions,
 )
+from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.eval.protocols import find_protocol
 from occ_perception.eval.report import (
     Latency,
@@ -40,7 +39,9 @@ from occ_perception.eval.submission import (
     read_prediction,
     write_prediction,
 )
-from occ_perception.systems.base import Precision
+from occ_perception.eval.voxel_truth import VoxelTopic
+from occ_perception.systems.base import Needs, Precision
+from occ_perception.systems.roles import STEREO
 
 DESCRIPTION = """Score a system on a bag with voxel truth (/ground_truth/voxels), three ways.
 
@@ -53,6 +54,7 @@ What comes out: a table, and with --output a folder with report.json, classes.pn
 and pictures of the worst frames. Exit code: 0 scored, 1 the truth knows nothing: no score."""
 
 NO_SCORE = 1
+PAIR = Needs(STEREO, stereo=True)
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def offline_predictions(options: EvalOptions, truth: VoxelTopic) -> Predict:
     )
     if options.weights is not None:
         load_weights(system.network, options.weights, options.system)
-    return system_predictions(system, StereoFrames(options.bag, system.grid.frame_id))
+    return system_predictions(system, BagFrames(options.bag, system.needs, system.grid.frame_id))
 
 
 def _file_predictions(options: EvalOptions, truth: VoxelTopic) -> Predict:
@@ -189,7 +191,7 @@ def _file_predictions(options: EvalOptions, truth: VoxelTopic) -> Predict:
 
 def _frame_numbers(bag: Path, truth: VoxelTopic) -> dict[int, int]:
     """Number of the left image of each stamp."""
-    stamps = StereoFrames(bag, truth.grid.frame_id).stamps_ns
+    stamps = BagFrames(bag, PAIR, truth.grid.frame_id).stamps_ns
     return {stamp_ns: number for number, stamp_ns in enumerate(stamps)}
 
 
@@ -281,7 +283,7 @@ def write_report(
     write_document(folder / "report.json", document)
     draw_bars(document, truth.label_map, folder / "classes.png")
     draw_confusion(document, truth.label_map, folder / "confusion.png")
-    frames = StereoFrames(options.bag, truth.grid.frame_id)
+    frames = BagFrames(options.bag, PAIR, truth.grid.frame_id)
     draw_worst(document, truth, predict, frames, folder, options.worst)
     console.print(f"report: {folder / 'report.json'}")
 

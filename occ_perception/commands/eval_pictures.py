@@ -14,7 +14,9 @@ from PIL import Image
 
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
-from occ_perception.eval.bag_eval import Predict, StereoFrames, VoxelTopic
+from occ_perception.eval.bag_eval import Predict
+from occ_perception.eval.bag_frames import BagFrames
+from occ_perception.eval.voxel_truth import VoxelTopic
 from occ_perception.viz.cubes import voxel_picture
 from occ_perception.viz.draw import Caption, Picture
 from occ_perception.viz.pictures import bev_picture, contact_sheet, input_picture
@@ -57,13 +59,13 @@ def draw_confusion(document: Mapping[str, Any], labels: LabelMap, path: Path) ->
 
 
 def draw_frame(
-    truth: VoxelTopic, predict: Predict, frames: StereoFrames | None, stamp_ns: int, name: str
+    truth: VoxelTopic, predict: Predict, frames: BagFrames | None, stamp_ns: int, name: str
 ) -> Picture:
     """A frame's images, truth and answer side by side."""
     rows: list[list[Picture]] = []
     pair = None if frames is None else frames.at(stamp_ns)
     if pair is not None:
-        left, right = (frame.image for frame in pair)
+        left, right = (frame.image for frame in pair.frames)
         rows.append([input_picture(left, right, Caption("images", stamp_ns))])
     for who, labels in (("ground truth", _shown(truth, stamp_ns)), (name, predict(stamp_ns))):
         if labels is not None:
@@ -73,7 +75,7 @@ def draw_frame(
 
 def draw_worst(
     document: Mapping[str, Any], truth: VoxelTopic, predict: Predict,
-    frames: StereoFrames | None, folder: Path, count: int,
+    frames: BagFrames | None, folder: Path, count: int,
 ) -> list[Path]:  # fmt: skip
     """The frames with the lowest mIoU, one picture each."""
     paths = []

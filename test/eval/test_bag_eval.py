@@ -6,12 +6,11 @@ import pytest
 
 from occ_perception.core.errors import BagError
 from occ_perception.eval.bag_eval import (
-    StereoFrames,
-    VoxelTopic,
     evaluate,
     shuffled,
     system_predictions,
 )
+from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.eval.report import (
     Latency,
     as_document,
@@ -19,6 +18,10 @@ from occ_perception.eval.report import (
     summary_rows,
     write_document,
 )
+from occ_perception.eval.voxel_truth import VoxelTopic
+from occ_perception.systems.base import Needs
+
+PAIR = Needs(("left", "right"), stereo=True)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_a_system_sees_the_pair_that_belongs_to_the_stamp(truth, truth_bag):
 
             return type("Answer", (), {"labels": torch.zeros(truth.grid.shape, dtype=torch.uint8)})
 
-    frames = StereoFrames(truth_bag, "velodyne")
+    frames = BagFrames(truth_bag, PAIR, "velodyne")
     evaluate(truth, system_predictions(Looking(), frames))
     assert [s[:3] for s in seen] == [(stamp, "left", "right") for stamp in truth.stamps_ns]
     camera = seen[0][3]

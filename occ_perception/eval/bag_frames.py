@@ -1,0 +1,159 @@
+"""The frame sets of a bag as a system wants them: its cameras' images, placed in its grid frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from occ_perception.bags.cameras import BagCamera, cameras_of_bag
+from occ_perception.bags.images import decode_rgb
+from occ_perception.bags.index import MessageStore, TopicIndex, open_index
+from occ_perception.bags.messages import MessageTypes
+from occ_perception.bags.reader import BagReader
+from occ_perception.bags.stereo import find_stereo
+from occ_perception.bags.transforms import TransformTable
+from occ_perception.core.camera import Camera
+from occ_perception.core.errors import BagError, TransformError
+from occ_perception.core.types import CameraFrame, FrameSet
+from occ_perception.geometry.transforms import Matrix, inverse
+from occ_perception.systems.base import Needs
+
+SAME_INSTANT_NS = 60_000_000  # cameras of nuScenes expose up to 43 ms before their key frame
+_MAX_POSE_GAP_NS = 700_000_000  # key frames come every half second
+WORLD_FRAMES = ("map", "odom")
+
+
+class BagFrames:
+    """A bag's images for one system, by stamp.
+
+    Args:
+        bag: The bag.
+        needs: Which cameras the system wants, and whether it wants the vehicle's motion.
+        grid_frame: Frame in which the cameras' poses are wanted.
+        topics: Image topics of the cameras; empty = found in the bag.
+
+    Raises:
+        OccError: Cameras are missing, without calibration or without a pose.
+    """
+
+    def __init__(
+        self, bag: Path, needs: Needs, grid_frame: str, topics: Sequence[str] = ()
+    ) -> None:
+        self.bag, self._grid_frame = bag, grid_frame
+        index = open_index(bag)
+        self._store, self._types = MessageStore(index.files), MessageTypes()
+        cameras = cameras_of_bag(index, self._store)
+        names = tuple(topics) or find_cameras(bag, cameras, needs)
+        self._transforms = TransformTable.of_bag(index, self._store)
+        self._world = self._fixed_frame() if needs.ego_motion else ""
+        self._views: list[tuple[TopicIndex, Camera]] = []
+        for role, name in zip(needs.cameras, names, strict=True):
+            pose = self._transforms.fixed(grid_frame, cameras[name].frame_id)
+            self._views.append((index.topics[name], _camera(role, cameras[name], pose)))
+
+    @property
+    def stamps_ns(self) -> list[int]:
+        """Stamps of the first camera's images."""
+        return self._views[0][0].stamps_ns.tolist()
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Calibrations, placed in the grid frame."""
+        return tuple(camera for _, camera in self._views)
+
+    @property
+    def image_topics(self) -> tuple[str, ...]:
+        """Image topics of the cameras."""
+        return tuple(topic.name for topic, _ in self._views)
+
+    def at(self, stamp_ns: int) -> FrameSet | None:
+        """The images of an instant; None if one of them, or the vehicle's pose, is missing.
+
+        With the vehicle's motion known, every camera stands where it was when it exposed, seen
+        from the grid frame at the asked stamp.
+        """
+        pose = self._pose(stamp_ns)
+        if self._world and pose is None:
+            return None
+        frames = []
+        for topic, camera in self._views:
+            row = topic.nearest(stamp_ns, SAME_INSTANT_NS)
+            if row is None:
+                return None
+            at_ns = int(topic.stamps_ns[row])
+            moved = self._moved(camera, pose, at_ns)
+            if moved is None:
+                return None
+            frames.append(CameraFrame(decode_rgb(self._message(topic, row)), moved, at_ns))
+        return FrameSet(tuple(frames), stamp_ns, pose)
+
+    def _moved(self, camera: Camera, pose: Matrix | None, at_ns: int) -> Camera | None:
+        if pose is None:
+            return camera
+        then = self._pose(at_ns)
+        if then is None:
+            return None
+        return replace(camera, T_base_cam=inverse(pose) @ then @ camera.T_base_cam)
+
+    def _pose(self, stamp_ns: int) -> Matrix | None:
+        if not self._world:
+            return None
+        try:
+            return self._transforms.at(self._world, self._grid_frame, stamp_ns, _MAX_POSE_GAP_NS)
+        except TransformError:
+            return None
+
+    def _fixed_frame(self) -> str:
+        known = [f for f in WORLD_FRAMES if self._transforms.connects(f, self._grid_frame)]
+        if not known:
+            raise BagError(
+                f"bag {self.bag} does not say how '{self._grid_frame}' moves in any of "
+                f"{', '.join(WORLD_FRAMES)}, which this system has to know: record /tf"
+            )
+        return known[0]
+
+    def _message(self, topic: TopicIndex, row: int) -> Any:
+        return self._types.decode(topic.msgtype, self._store.read(topic.place(row)))
+
+
+def find_cameras(bag: Path, cameras: dict[str, BagCamera], needs: Needs) -> tuple[str, ...]:
+    """Image topics of the cameras that a system wants.
+
+    A pair is found by its calibration, several cameras by their names, a single camera by being
+    the only one, or the first of those that are called front or left.
+
+    Raises:
+        BagError: A camera is missing.
+    """
+    if needs.stereo:
+        with BagReader(bag) as reader:
+            pair = find_stereo(reader)
+        return pair.left_image, pair.right_image
+    usable = [name for name, camera in cameras.items() if camera.is_calibrated]
+    if len(needs.cameras) == 1:
+        pinhole = [name for name in usable if cameras[name].is_rectified]
+        words = ("front", "left", "")
+        found = [n for word in words for n in pinhole if word in n.lower()]
+        if not found:
+            raise BagError(f"bag {bag} has no rectified and calibrated camera")
+        return (found[0],)
+    topics = []
+    for role in needs.cameras:
+        fitting = [name for name in usable if role.lower() in name.lower().split("/")]
+        if len(fitting) != 1:
+            raise BagError(
+                f"bag {bag} has {len(fitting)} calibrated image topics of {role}, one is needed; "
+                f"its cameras: {', '.join(usable) or 'none'}"
+            )
+        topics.append(fitting[0])
+    return tuple(topics)
+
+
+def _camera(name: str, source: BagCamera, pose: npt.NDArray[np.float64]) -> Camera:
+    distortion = () if source.is_rectified else source.D
+    return Camera(name, source.P, source.width, source.height, pose, distortion)
