@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 import yaml
@@ -16,9 +16,10 @@ from rich.table import Table
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from occ_perception.core.errors import ConfigError
-from occ_training.recipes.vlscene import PRESETS, Preset, with_steps
+from occ_training.recipes.catalog import RECIPES, Request, find_trainable
+from occ_training.recipes.preset import Preset, with_steps
 
-DESCRIPTION = """Train a system on bags with voxel truth.
+DESCRIPTION = """Train a system on bags.
 
 Examples:
   occ train vlscene --data bags/kitti_00 bags/kitti_01 --layers layers --output runs/vlscene
@@ -32,9 +33,12 @@ or in a YAML file of the same structure with --config. At the end the weights, a
 preset averages, lie in OUTPUT/weights.safetensors."""
 
 
+AnyPreset = TypeVar("AnyPreset", bound=Preset)
+
+
 @dataclass(frozen=True)
-class TrainOptions:
-    """Train a system on bags with voxel truth.
+class TrainOptions(Generic[AnyPreset]):
+    """Train a system on bags.
 
     Attributes:
         system: System to train.
@@ -43,8 +47,8 @@ class TrainOptions:
         preset: Network and training to start from.
         layers: Folder with label layers, named like the bags.
         val: Bags to score after every epoch.
-        teacher: Runs beside the training: a converted LSeg file, or "toy" in the procedural world;
-            empty = label layers named in topics, or no teacher.
+        teacher: Runs beside the training: a converted file of the system's teacher, or "toy" in the
+            procedural world; empty = label layers named in topics, or no teacher.
         steps: Changes of the weights; 0 = as the preset says.
         config: YAML file with values that differ from the preset's.
         resume: Go on with the run in the output folder.
@@ -52,10 +56,11 @@ class TrainOptions:
         chosen: The preset, value by value.
     """
 
-    system: Positional[Literal["vlscene"]]
+    system: Positional[str]
     data: tuple[Path, ...]
     output: Path
-    preset: Literal["published", "nano"] = "published"
+    chosen: Annotated[AnyPreset, arg(name="")]
+    preset: str = "published"
     layers: Path | None = None
     val: tuple[Path, ...] = ()
     teacher: str = ""
@@ -63,37 +68,40 @@ class TrainOptions:
     config: Path | None = None
     resume: bool = False
     dry_run: bool = False
-    chosen: Annotated[Preset, arg(name="")] = field(
-        default_factory=lambda: PRESETS["published"](Path("run"))
-    )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `occ train`."""
     given = list(arguments) or ["--help"]
+    defaults = _defaults(given)
     options = tyro.cli(
-        TrainOptions,
-        default=dataclasses.replace(_defaults(given), data=tyro.MISSING, output=tyro.MISSING),
+        TrainOptions[type(defaults.chosen)],
+        default=dataclasses.replace(defaults, data=tyro.MISSING, output=tyro.MISSING),
         prog="occ train",
-        description=DESCRIPTION,
+        description=f"{DESCRIPTION}\n\nSystems: {', '.join(RECIPES)}. Presets of "
+        f"{defaults.system}: {', '.join(find_trainable(defaults.system).presets)}.",
         args=given,
         config=(AvoidSubcommands,),
     )
     return run(options, Console(highlight=False, stderr=True))
 
 
-def _defaults(given: Sequence[str]) -> TrainOptions:
+def _defaults(given: Sequence[str]) -> TrainOptions[Any]:
     """Options with the values of the preset, file and length that the command line names."""
+    system = next((word for word in given if word in RECIPES), given[0])
+    if system.startswith("-"):
+        system = next(iter(RECIPES))
+    presets = find_trainable(system).presets
     name, steps = _value(given, "--preset", "published"), _value(given, "--steps", "0")
-    if name not in PRESETS:
-        raise ConfigError(f"there is no preset '{name}'; available: {', '.join(PRESETS)}")
-    preset = PRESETS[name](Path("run"))
+    if name not in presets:
+        raise ConfigError(f"there is no preset '{name}'; available: {', '.join(presets)}")
+    preset = presets[name](Path("run"))
     if steps.isdecimal() and int(steps):
         preset = with_steps(preset, int(steps))
     file = _value(given, "--config", "")
     if file:
         preset = overridden(preset, _yaml(Path(file)), file)
-    return TrainOptions("vlscene", (), Path("run"), chosen=preset)
+    return TrainOptions(system, (), Path("run"), preset)
 
 
 def _value(given: Sequence[str], option: str, default: str) -> str:
@@ -149,18 +157,15 @@ def run(options: TrainOptions, console: Console) -> int:
     """
     from occ_training.data.bag_scene import Bags
     from occ_training.engine.trainer import Trainer
-    from occ_training.recipes.vlscene import build_recipe
-    from occ_training.recipes.vlscene_export import export_weights
-    from occ_training.recipes.vlscene_validation import Validation
+    from occ_training.recipes.export import export_weights
 
     preset = dataclasses.replace(
         options.chosen, loop=dataclasses.replace(options.chosen.loop, output=options.output)
     )
-    preset = with_class_images(preset, options)
     layers = options.layers
     bags = [Bags(path, (layers / path.name,) if layers else ()) for path in options.data]
-    validate = Validation(preset, options.val) if options.val else None
-    recipe = build_recipe(preset, bags, _teacher(options, preset), validate)
+    trainable = find_trainable(options.system)
+    recipe = trainable.build(preset, Request(bags, options.val, options.teacher))
     trainer = Trainer(recipe, preset.loop)
     _describe(trainer, recipe, console)
     if options.dry_run:
@@ -173,39 +178,10 @@ def run(options: TrainOptions, console: Console) -> int:
             f"'{options.output}' holds a run already: give --resume or another --output"
         )
     trainer.fit()
-    target = export_weights(trainer.folder, preset.network, options.output / "weights.safetensors")
+    about = trainable.checkpoint(preset.network)
+    target = export_weights(trainer.folder, about, options.output / "weights.safetensors")
     console.print(f"weights: {target}")
     return 0
-
-
-def with_class_images(preset: Preset, options: TrainOptions) -> Preset:
-    """The stand-in teacher looks at class images: those of the left camera, if none are named."""
-    topics = preset.training.topics
-    if options.teacher != "toy" or topics.classes:
-        return preset
-    from occ_training.recipes.vlscene_data import class_topic, stereo_topics
-
-    left, _ = stereo_topics(options.data, topics)
-    topics = dataclasses.replace(topics, classes=class_topic(left))
-    training = dataclasses.replace(preset.training, topics=topics)
-    return dataclasses.replace(preset, training=training)
-
-
-def _teacher(options: TrainOptions, preset: Preset) -> Any:
-    if not options.teacher:
-        return None
-    if options.teacher == "toy":
-        from occ_training.labels.toy import ToyTeacher
-
-        return ToyTeacher(preset.network.teacher_channels, preset.network.stride)
-    import torch
-
-    from occ_training.labels.lseg import LSegConfig, load_lseg
-
-    on_gpu = torch.cuda.is_available() and preset.loop.device != "cpu"
-    config = LSegConfig(published_slips=preset.network.published_slips)
-    precision = "fp16" if on_gpu else "fp32"
-    return load_lseg(Path(options.teacher), config, "cuda" if on_gpu else "cpu", precision)
 
 
 def _describe(trainer: Any, recipe: Any, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from occ_training.losses.ssc import (
     point_lovasz,
     voxel_terms,
 )
+from occ_training.recipes.preset import Preset
 from occ_training.recipes.vlscene_data import VLSceneDataset, VLSceneSample, VLSceneTopics
 
 
@@ -61,27 +62,20 @@ class VLSceneTraining:
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A network with the training that belongs to it.
-
-    Attributes:
-        network: Sizes.
-        training: What is computed.
-        loop: How the loop runs.
-    """
+class VLScenePreset(Preset):
+    """VLScene with its training."""
 
     network: VLSceneConfig
     training: VLSceneTraining
-    loop: LoopConfig
 
 
-def published(output: Path) -> Preset:
+def published(output: Path) -> VLScenePreset:
     """SemanticKITTI as published: AdamW, 30 epochs, two drops, norm 5, float32, no augmentation."""
     loop = LoopConfig(output, epochs=30, batch_size=2, clip_norm=5.0, workers=8, keep=20)
-    return Preset(VLSceneConfig(), VLSceneTraining(), loop)
+    return VLScenePreset(VLSceneConfig(), VLSceneTraining(), loop)
 
 
-def nano(output: Path, steps: int = 3000) -> Preset:
+def nano(output: Path, steps: int = 3000) -> VLScenePreset:
     """The small network from nothing, on a CPU: short, hot, averaged.
 
     A pair takes about 7 s of one core; processes of one thread each use several cores best.
@@ -96,10 +90,10 @@ def nano(output: Path, steps: int = 3000) -> Preset:
         output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=5.0, workers=1,
         checkpoint_every=50, keep=2,
     )  # fmt: skip
-    return Preset(VLSceneConfig.nano(), training, loop)
+    return VLScenePreset(VLSceneConfig.nano(), training, loop)
 
 
-PRESETS: Mapping[str, Callable[[Path], Preset]] = {"published": published, "nano": nano}
+PRESETS: Mapping[str, Callable[[Path], VLScenePreset]] = {"published": published, "nano": nano}
 
 
 class VLSceneBatch(NamedTuple):
@@ -219,7 +213,7 @@ class TrainableVLScene(VLScene):
 
 
 def build_recipe(
-    preset: Preset,
+    preset: VLScenePreset,
     bags: Sequence[Any],
     teacher: Teacher | None = None,
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
@@ -264,13 +258,3 @@ def build_recipe(
         best="miou",
         ema=training.ema,
     )
-
-
-def with_steps(preset: Preset, steps: int) -> Preset:
-    """A preset of another length; a cosine is stretched to it."""
-    schedule = preset.training.schedule
-    if isinstance(schedule, StepCosine):
-        warmup = replace(schedule.warmup, steps=min(schedule.warmup.steps, max(steps // 10, 1)))
-        schedule = replace(schedule, steps=steps, warmup=warmup)
-    training = replace(preset.training, schedule=schedule)
-    return replace(preset, training=training, loop=replace(preset.loop, steps=steps))

@@ -11,7 +11,7 @@ from torch import nn
 from occ_perception.eval.protocols import SEMANTICKITTI, RangedMetric
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 from occ_perception.systems.vlscene.view_transformer import PlanCache
-from occ_training.recipes.vlscene import Preset
+from occ_training.recipes.vlscene import VLScenePreset
 from occ_training.recipes.vlscene_data import VLSceneDataset
 
 
@@ -23,7 +23,7 @@ class Validation:
         bags: Bags that were not trained on.
     """
 
-    def __init__(self, preset: Preset, bags: Sequence[Path]) -> None:
+    def __init__(self, preset: VLScenePreset, bags: Sequence[Path]) -> None:
         from dataclasses import replace
 
         topics = replace(preset.training.topics, points="", features="", logits="", classes="")

@@ -5,20 +5,21 @@ import torch
 from training.recipes.tiny_vlscene import CONFIG, sample
 
 from occ_perception.core.errors import ConfigError
+from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
 from occ_perception.systems.vlscene.model import VLScene
 from occ_perception.weights.load import load_weights
 from occ_training.engine.checkpointing import CheckpointError, CheckpointFolder
 from occ_training.engine.recipe import LoopConfig, Recipe
 from occ_training.engine.schedule import StepCosine
 from occ_training.engine.trainer import Trainer
+from occ_training.recipes.export import export_weights
+from occ_training.recipes.preset import with_steps
 from occ_training.recipes.vlscene import (
     PRESETS,
     TrainableVLScene,
     VLSceneLosses,
     collate,
-    with_steps,
 )
-from occ_training.recipes.vlscene_export import export_weights
 
 TERMS = {
     "voxel_cross_entropy", "voxel_semantic", "voxel_geometric", "depth", "feature", "pixel_label",
@@ -128,9 +129,9 @@ def test_resumed_equals_uninterrupted(tmp_path):
 def test_the_weights_of_a_run_load_into_the_system(tmp_path):
     trainer = Trainer(recipe(), loop(tmp_path / "run", steps=1))
     with pytest.raises(CheckpointError, match="no checkpoint 'last' yet"):
-        export_weights(trainer.folder, CONFIG, tmp_path / "w.safetensors")
+        export_weights(trainer.folder, VLSceneCheckpoint(CONFIG), tmp_path / "w.safetensors")
     trainer.fit()
-    target = export_weights(trainer.folder, CONFIG, tmp_path / "w.safetensors")
+    target = export_weights(trainer.folder, VLSceneCheckpoint(CONFIG), tmp_path / "w.safetensors")
     network = VLScene(CONFIG)
     info = load_weights(network, target, "vlscene")
     assert info.source == "run, step 1"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
-from occ_perception.systems.vlscene.config import VLSceneConfig
+from occ_perception.core.checkpoint_rules import COUNTER, RuledCheckpoint
 from occ_perception.weights.files import sha256_of, write_weights
 from occ_training.engine.checkpointing import (
     BEST,
@@ -21,7 +20,7 @@ from occ_training.engine.checkpointing import (
 
 def export_weights(
     folder: CheckpointFolder,
-    config: VLSceneConfig,
+    about: RuledCheckpoint,
     target: Path,
     *,
     best: bool = False,
@@ -32,7 +31,7 @@ def export_weights(
 
     Args:
         folder: Checkpoints of the run.
-        config: Network of the run.
+        about: What the side file says of the network: the system's checkpoint map.
         target: File to write, ending in ".safetensors".
         best: The checkpoint with the best score instead of the last one.
         half: Write half floats, which is half the size.
@@ -47,10 +46,10 @@ def export_weights(
         raise CheckpointError(f"'{folder.root}' has no checkpoint '{source.name}' yet")
     checkpoint = read_checkpoint(source)
     state = checkpoint.ema or checkpoint.model
-    kept = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    wanted = about.wanted()
+    kept = {k: v for k, v in state.items() if k in wanted and not k.endswith(COUNTER)}
     if half:
         kept = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in kept.items()}
-    about = VLSceneCheckpoint(config)
     write_weights(
         target,
         kept,

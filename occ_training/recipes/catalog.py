@@ -1,0 +1,72 @@
+"""The trainings by system: the one place that knows them all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from occ_perception.core.checkpoint_rules import RuledCheckpoint
+from occ_perception.core.errors import ConfigError
+from occ_training.data.bag_scene import Bags
+from occ_training.engine.recipe import Recipe
+from occ_training.recipes.preset import Preset
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training is to be made of, beside its preset.
+
+    Attributes:
+        bags: Drives to train on, with their label layers.
+        val: Bags to score after every epoch.
+        teacher: Runs beside the training: a file or "toy"; empty = none.
+    """
+
+    bags: Sequence[Bags]
+    val: Sequence[Path] = ()
+    teacher: str = ""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """How a system is trained.
+
+    Attributes:
+        presets: Networks with their trainings by name; each gets the folder of the run.
+        build: Makes the recipe; raises `OccError` where bags, teacher or weights do not fit.
+        checkpoint: Of a network's configuration, what the exported weights' side file says.
+    """
+
+    presets: Mapping[str, Callable[[Path], Preset]]
+    build: Callable[[Any, Request], Recipe]
+    checkpoint: Callable[[Any], RuledCheckpoint]
+
+
+def _vlscene() -> Trainable:
+    from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
+    from occ_training.recipes.vlscene import PRESETS
+    from occ_training.recipes.vlscene_request import build_requested
+
+    return Trainable(PRESETS, build_requested, VLSceneCheckpoint)
+
+
+# Each is imported when it is asked for: one system's training must not need another's libraries.
+RECIPES: Mapping[str, Callable[[], Trainable]] = {
+    "vlscene": _vlscene,
+}
+
+
+def find_trainable(system: str) -> Trainable:
+    """How a system is trained.
+
+    Raises:
+        ConfigError: There is no such system; the sentence names similar ones.
+    """
+    if system not in RECIPES:
+        near = difflib.get_close_matches(system, RECIPES, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(f"no training of '{system}'; {hint}available: {', '.join(RECIPES)}")
+    return RECIPES[system]()
