@@ -175,6 +175,10 @@ class BagScene:
         pairs = zip(self._topics, self._rows[:, row].tolist(), strict=True)
         return tuple((self._rectifiers[t.name].camera, int(t.stamps_ns[i])) for t, i in pairs)
 
+    def rectifier(self, camera: str) -> Rectifier:
+        """How images on a topic become pinhole images."""
+        return self._rectifiers[camera]
+
     def T_world_base(self, stamp_ns: int) -> Matrix | None:  # noqa: N802
         """Pose of the base at a stamp; None without a world frame."""
         return self._world_pose(stamp_ns)
@@ -201,7 +205,7 @@ class BagScene:
 
     @cached_property
     def _rectifiers(self) -> dict[str, Rectifier]:
-        return {name: self._rectifier(camera) for name, camera in self._cameras.items()}
+        return {name: self._make_rectifier(camera) for name, camera in self._cameras.items()}
 
     def _find_cameras(self) -> dict[str, BagCamera]:
         found = cameras_of_bag(self._index, self._store)
@@ -277,7 +281,7 @@ class BagScene:
             whole = self._drop(whole, rows != NONE, f"no neighbour at {offset:+g} s")
         return np.flatnonzero(whole)
 
-    def _rectifier(self, camera: BagCamera) -> Rectifier:
+    def _make_rectifier(self, camera: BagCamera) -> Rectifier:
         T_base_cam = self._transforms.fixed(self._spec.base_frame, camera.frame_id)
         return rectifier(camera, T_base_cam, self._spec.fisheye, lambda: self._mei(camera.image))
 

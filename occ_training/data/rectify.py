@@ -18,6 +18,7 @@ from occ_perception.geometry.fisheye import MeiCamera, pinhole_grid, virtual_rot
 from occ_perception.geometry.transforms import Matrix
 
 Image = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.generic]
 Maps = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
@@ -56,16 +57,33 @@ class Rectifier:
     Attributes:
         camera: Of the images that come out.
         maps: Where each pixel comes from; None = the image is taken as it is.
+        R_source_view: `[3, 3]` how the view is turned against the camera; None = not at all.
     """
 
     camera: Camera
     maps: Maps | None = None
+    R_source_view: Matrix | None = None
 
     def __call__(self, image: Image) -> Image:
         """The rectified image `[h, w, 3]`; black where the lens sees nothing."""
         if self.maps is None:
             return image
         return cv2.remap(image, *self.maps, cv2.INTER_LINEAR)
+
+    def values(self, values: Values) -> Values:
+        """Values `[H, W]` that must not be mixed, e.g. classes; 0 where the lens sees nothing."""
+        return values if self.maps is None else cv2.remap(values, *self.maps, cv2.INTER_NEAREST)
+
+    def depth(self, depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Depth `[H, W]` along the camera's axis as depth `[h, w]` along the view's, metres."""
+        fitted = self.values(depth_m)
+        if self.R_source_view is None:
+            return fitted
+        v, u = np.indices(fitted.shape)
+        pixels = np.stack([u, v, np.ones_like(u)], axis=-1)
+        directions = pixels @ np.linalg.inv(self.camera.K).T  # one metre along the view's axis
+        along_camera = directions @ self.R_source_view[2]
+        return (fitted / along_camera).astype(np.float32)
 
 
 def rectifier(
@@ -127,7 +145,7 @@ def _cut_view(
         size = (view.width, view.height)
         D = np.array(source.D)
         maps = cv2.fisheye.initUndistortRectifyMap(source.K, D, R.T, K, size, cv2.CV_32FC1)
-        return Rectifier(camera, maps)
+        return Rectifier(camera, maps, R)
     body = mei.split("\n", 1)[-1] if mei.startswith("%YAML") else mei
     fisheye = MeiCamera.from_calibration(yaml.safe_load(body))
     grid = pinhole_grid(
@@ -139,4 +157,4 @@ def _cut_view(
     # Normalised coordinates have -1 and 1 at the centres of the outermost pixels.
     u = (grid[..., 0] + 1) / 2 * (source.width - 1)
     v = (grid[..., 1] + 1) / 2 * (source.height - 1)
-    return Rectifier(camera, (u.astype(np.float32), v.astype(np.float32)))
+    return Rectifier(camera, (u.astype(np.float32), v.astype(np.float32)), R)
