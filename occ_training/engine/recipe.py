@@ -78,6 +78,7 @@ class Recipe:
         best: Name of the score whose maximum marks the `best` checkpoint.
         ema: Averaging of the weights, None = none.
         config: Resolved configuration, as plain values; stored, and compared at a resume.
+        notes: What a user should know of how it starts, for the log.
     """
 
     network: nn.Module
@@ -90,6 +91,7 @@ class Recipe:
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None
     best: str = ""
     ema: EmaConfig | None = None
+    notes: Sequence[str] = ()
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -1,0 +1,274 @@
+"""LangOcc's training (paper, section 4; defaults of the published configuration "Full")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from occ_perception.core.errors import ConfigError
+from occ_perception.geometry.rays import Rays
+from occ_perception.rendering.feature_rays import RaySampling, render_features
+from occ_perception.systems.langocc.checkpoint import adopt_bevdet
+from occ_perception.systems.langocc.config import LangOccConfig
+from occ_perception.systems.langocc.geometry import SurroundGeometry
+from occ_perception.systems.langocc.model import LangOcc, LangOccFields, LangOccPlan
+from occ_perception.text.embeddings import TextEmbeddings, load_embeddings
+from occ_perception.text.vocabulary import load_vocabulary
+from occ_perception.weights.convert import read_checkpoint, state_dict_of
+from occ_training.engine.ema import EmaConfig
+from occ_training.engine.recipe import LoopConfig, Recipe, plain
+from occ_training.engine.schedule import LANGOCC, LateCosine, StepCosine, Warmup
+from occ_training.labels.toy_text import ToyTextEncoder
+from occ_training.losses.language import cosine_guided_mse
+from occ_training.recipes.clip_reducer import train_reducer
+from occ_training.recipes.langocc_data import (
+    LangOccDataset,
+    LangOccSample,
+    LanguageTopics,
+    RayTargets,
+)
+from occ_training.recipes.preset import Preset
+
+
+@dataclass(frozen=True)
+class ReducerTraining:
+    """How the reducer is fitted to the vocabulary (only "Reduced" has one).
+
+    Attributes:
+        steps: At most so many.
+        rate: Learning rate.
+    """
+
+    steps: int = 250
+    rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class LangOccTraining:
+    """Everything that decides what a training computes; the defaults are the published ones.
+
+    Attributes:
+        rate: Learning rate.
+        weight_decay: Of AdamW, on all parameters.
+        schedule: The learning rate over the training.
+        ema: Averaging of the weights, None = none.
+        targets: Which rays are rendered.
+        sampling: How.
+        density: Density everywhere at the start, 1/m; 0.5 is what an untrained sigmoid gives.
+        augments: Resize, crop, mirror and turn images, and mirror the vehicle's frame, at random.
+        reducer: How the reducer is fitted.
+        embeddings: Text embeddings of the vocabulary; empty = the toy encoder's, if the network
+            speaks its language.
+        bevdet: Weights of BEVDet to start from, `bevdet-r50-4d-stereo-cbgs.pth`; empty = random.
+        keeps: Keep the teacher's vectors in memory; for small worlds.
+        topics: Where in the bags things are.
+    """
+
+    rate: float = 1e-4
+    weight_decay: float = 0.01
+    schedule: LateCosine | StepCosine = LANGOCC
+    ema: EmaConfig | None = field(default_factory=EmaConfig)
+    targets: RayTargets = field(default_factory=RayTargets)
+    sampling: RaySampling = field(default_factory=RaySampling)
+    density: float = 0.5
+    augments: bool = True
+    reducer: ReducerTraining = field(default_factory=ReducerTraining)
+    embeddings: str = ""
+    bevdet: str = ""
+    keeps: bool = False
+    topics: LanguageTopics = field(default_factory=LanguageTopics)
+
+
+@dataclass(frozen=True)
+class LangOccPreset(Preset):
+    """A network with the training that belongs to it."""
+
+    network: LangOccConfig
+    training: LangOccTraining
+
+
+def published(output: Path) -> LangOccPreset:
+    """The published model "Full": 18 epochs of 4 x 4 samples."""
+    loop = LoopConfig(output, epochs=18, batch_size=4, clip_norm=5.0, workers=8, keep=3)
+    return LangOccPreset(LangOccConfig(), LangOccTraining(), loop)
+
+
+def reduced(output: Path) -> LangOccPreset:
+    """The published model "Reduced": smaller vectors leave room for more rays."""
+    training = LangOccTraining(targets=RayTargets(count=14336))
+    return LangOccPreset(LangOccConfig.reduced(), training, published(output).loop)
+
+
+def nano(output: Path, steps: int = 1500) -> LangOccPreset:
+    """The small network from nothing, on a CPU: short, hot, averaged, with few rays."""
+    training = LangOccTraining(
+        rate=2e-3,
+        schedule=StepCosine(steps, warmup=Warmup(50, 0.02)),
+        ema=EmaConfig(decay=0.99, ramp=50.0, start=0),
+        targets=RayTargets(count=2048),
+        sampling=RaySampling(fine=60),
+        density=0.05,
+        reducer=ReducerTraining(steps=1000, rate=1e-2),
+        keeps=True,
+    )
+    loop = LoopConfig(
+        output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=5.0, workers=0,
+        checkpoint_every=100, keep=2,
+    )  # fmt: skip
+    return LangOccPreset(LangOccConfig.nano(), training, loop)
+
+
+PRESETS: Mapping[str, Callable[[Path], LangOccPreset]] = {
+    "published": published,
+    "reduced": reduced,
+    "nano": nano,
+}
+
+
+class LangOccBatch(NamedTuple):
+    """Samples side by side; the fields are those of `LangOccSample`."""
+
+    images: Tensor
+    geometry: SurroundGeometry
+    rays: Rays
+    targets: Tensor
+    weights: Tensor
+
+    def to(self, device: torch.device) -> LangOccBatch:
+        """The same on another device; the calibration stays, its plan is checked on the CPU."""
+        images, targets, weights, *rays = (
+            t.to(device, non_blocking=True)
+            for t in (self.images, self.targets, self.weights, *self.rays)
+        )
+        return LangOccBatch(images, self.geometry, Rays(*rays), targets, weights)
+
+
+def collate(samples: Sequence[LangOccSample]) -> LangOccBatch:
+    """A batch."""
+    geometry = zip(*(s.geometry for s in samples), strict=True)
+    return LangOccBatch(
+        images=torch.stack([s.images for s in samples]),
+        geometry=SurroundGeometry(*map(torch.cat, geometry)),
+        rays=Rays(*map(torch.stack, zip(*(s.rays for s in samples), strict=True))),
+        targets=torch.stack([s.targets for s in samples]),
+        weights=torch.stack([s.weights for s in samples]),
+    )
+
+
+class TrainableLangOcc(LangOcc):
+    """The network with what is rendered of it as its answer."""
+
+    def forward(self, images: Tensor, plan: LangOccPlan) -> LangOccFields:  # type: ignore[override]
+        """Density and vectors of all voxels around the current key frame."""
+        return self.fields(super().forward(images, plan))
+
+
+class LangOccLosses:
+    """The rendered words of rays against the teacher's; nothing else is active.
+
+    Args:
+        network: Whose plans are made.
+        sampling: How rays are rendered.
+    """
+
+    def __init__(self, network: LangOcc, sampling: RaySampling) -> None:
+        self._plan, self._grid, self._sampling = network.plan, network.config.volume, sampling
+
+    def __call__(self, network: nn.Module, batch: LangOccBatch) -> dict[str, Tensor]:
+        """Losses of a batch by name."""
+        fields: LangOccFields = network(batch.images, self._plan(batch.geometry))
+        inner = self._sampling.coarse - 1
+        jitter = torch.rand(*batch.weights.shape[:2], inner, device=batch.weights.device)
+        rendered = render_features(
+            fields.density, fields.vectors, batch.rays, jitter, self._grid, self._sampling
+        )
+        weights = batch.weights * rendered.hit[..., None]
+        return {"language": cosine_guided_mse(rendered.vectors, batch.targets, weights)}
+
+
+def build_recipe(
+    preset: LangOccPreset,
+    bags: Sequence[Any],
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+) -> Recipe:
+    """A recipe for the trainer.
+
+    Args:
+        preset: Network, training and loop.
+        bags: Drives with their label layers.
+        validate: Scores of a network, after every epoch.
+
+    Raises:
+        OccError: Bags, layers, embeddings or initial weights cannot be used.
+    """
+    training, config = preset.training, preset.network
+    torch.manual_seed(preset.loop.seed)
+    network = TrainableLangOcc(config)
+    last = network.density_head[-1].bias
+    nn.init.constant_(last, float(torch.logit(torch.tensor(training.density))))
+    notes = [adopted(network, Path(training.bevdet))] if training.bevdet else []
+    if network.reducer is not None:
+        words = vocabulary_embeddings(preset).vectors
+        train_reducer(network.reducer.requires_grad_(), words, **plain(training.reducer))
+        network.reducer.requires_grad_(False)
+    dataset = LangOccDataset(
+        bags, config, training.targets, training.topics, reduce=frozen(network.reducer),
+        augments=training.augments, keeps=training.keeps, seed=preset.loop.seed,
+    )  # fmt: skip
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return Recipe(
+        network=network,
+        optimizer=torch.optim.AdamW(trained, lr=training.rate, weight_decay=training.weight_decay),
+        schedule=training.schedule,
+        dataset=dataset,
+        collate=collate,
+        losses=LangOccLosses(network, training.sampling),
+        config=plain(training)
+        | {
+            "network": plain(config),
+            "bags": sorted(scene.name for scene in dataset.source.scenes),
+        },
+        validate=validate,
+        best="miou",
+        ema=training.ema,
+        notes=tuple(notes),
+    )
+
+
+def adopted(network: LangOcc, path: Path) -> str:
+    """Start from a file of BEVDet's weights, as far as they fit; tells what did.
+
+    Raises:
+        WeightsError: The file cannot be read, or nothing in it fits.
+    """
+    report = adopt_bevdet(network, state_dict_of(read_checkpoint(path), path.name))
+    return f"starting weights from {path.name}: {report}"
+
+
+def vocabulary_embeddings(preset: LangOccPreset) -> TextEmbeddings:
+    """Vectors of the vocabulary in the language that the network speaks.
+
+    Raises:
+        ConfigError: There are none, or they are of another CLIP.
+    """
+    config, prompts = preset.network, load_vocabulary(preset.network.vocabulary).prompts
+    if preset.training.embeddings:
+        stored = load_embeddings(Path(preset.training.embeddings), config.clip)
+        return replace(stored, prompts=prompts, vectors=stored.find(prompts))
+    encoder = ToyTextEncoder(config.clip_channels)
+    if config.clip != encoder.clip:
+        raise ConfigError(
+            f"the reducer is fitted to words: give training.embeddings, the vectors of the "
+            f"vocabulary '{config.vocabulary}' by {config.clip} (occ weights embed)"
+        )
+    return encoder.encode(prompts)
+
+
+def frozen(reducer: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
+    """The reducer as a plain function of constants, for workers."""
+    return None if reducer is None else torch.no_grad()(reducer)
