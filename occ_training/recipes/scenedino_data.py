@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from occ_training.convert.kitti360_labels import kitti360_train_ids
-from occ_training.data.bag_scene import BagScene
+from occ_training.data.field_views import SampleViews, ViewTimes, multi_view, unit_range
 from occ_training.data.posed_pictures import Picture, PictureDrives
 from occ_training.data.views import MultiView
 from occ_training.labels.patch_features import Surfaces
-
-CAMERAS = ("/perspective/left", "/perspective/right", "/fisheye/left", "/fisheye/right")
 
 
 class FieldBatch(NamedTuple):
@@ -73,46 +70,24 @@ def collate_inputs(samples: Sequence[InputBatch]) -> InputBatch:
     return InputBatch(*map(torch.cat, zip(*samples, strict=True)))
 
 
-@dataclass(frozen=True)
-class ViewTimes:
-    """When the further views of a sample are taken; published: frames of 0.1 s.
-
-    Attributes:
-        fisheye_s: Shortest and longest time from the input to the fisheyes' views, seconds; they
-            look to the sides, so the input's surfaces come into their sight later.
-    """
-
-    fisheye_s: tuple[float, float] = (1.0, 4.0)
-
-
 class MultiViewDataset(Dataset[FieldBatch]):
-    """Each frame twice: with the left and with the right camera's image as the input.
-
-    Views: the input's camera, the other one and both fisheyes, each at two consecutive frames.
+    """Samples of eight views.
 
     Args:
-        source: Pictures of the drives with `CAMERAS`.
+        source: Pictures of the drives with `field_views.CAMERAS`.
         times: When views are taken.
         seed: Of the choice of the fisheyes' frames.
     """
 
     def __init__(self, source: PictureDrives, times: ViewTimes, seed: int = 0) -> None:
-        self.source, self._times, self._seed = source, times, seed
-        self._epoch = 0
-        self._places = [
-            (scene, row, is_right)
-            for scene in source.scenes
-            for row in scene.anchors.tolist()
-            if _follows(scene, row)
-            for is_right in (False, True)
-        ]
+        self.source, self._views = source, SampleViews(source, times, seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the choice of frames anew."""
-        self._epoch = epoch
+        self._views.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._views)
 
     def __getitem__(self, index: int) -> FieldBatch:
         """A sample.
@@ -121,25 +96,9 @@ class MultiViewDataset(Dataset[FieldBatch]):
             IndexError: There is no such sample.
             OccError: A message is damaged.
         """
-        scene, row, is_right = self._places[index]
-        later = self._later(scene, row, np.random.default_rng((self._seed, self._epoch, index)))
-        first, other = (1, 0) if is_right else (0, 1)
-        fisheyes = (3, 2) if is_right else (2, 3)
-        order = [(row, first), (row, other), (later, fisheyes[0]), (later, fisheyes[1])]
-        pictures = [
-            self.source.picture(scene, at, camera)
-            for start, camera in order
-            for at in (start, start + 1)
-        ]
+        places = self._views.places(index, self._views.random(index))
+        pictures = self._views.pictures(places)
         return FieldBatch(multi_view(pictures), surfaces_of(pictures))
-
-    def _later(self, scene: BagScene, row: int, rng: np.random.Generator) -> int:
-        """Row of the fisheyes' first frame: as far ahead as is drawn, or as the drive goes."""
-        ahead_ns = rng.uniform(*self._times.fisheye_s) * 1e9
-        rows = [r for r in scene.anchors.tolist() if r >= row and _follows(scene, r)]
-        rows = [r for r in rows if scene.pieces[r] == scene.pieces[row]]
-        wanted = scene.stamp_ns(row) + ahead_ns
-        return min(rows, key=lambda r: abs(scene.stamp_ns(r) - wanted))
 
 
 class InputDataset(Dataset[InputBatch]):
@@ -180,25 +139,9 @@ class InputDataset(Dataset[InputBatch]):
         return InputBatch(unit_range(picture.image)[None], picture.K[None], labels[None])
 
 
-def multi_view(pictures: Sequence[Picture]) -> MultiView:
-    """Pictures as a batch of one."""
-    images, K, poses = (torch.stack([p[i] for p in pictures])[None] for i in range(3))
-    return MultiView(unit_range(images), K, poses)
-
-
 def surfaces_of(pictures: Sequence[Picture]) -> Surfaces | None:
     """What is really there in pictures, as a batch of one; None where that is not known."""
     known = [(p.classes, p.depth_m) for p in pictures if p.classes is not None]
     if not known or known[0][1] is None:
         return None
     return Surfaces(*(torch.stack(maps)[None] for maps in zip(*known, strict=True)))
-
-
-def unit_range(image: Tensor) -> Float[Tensor, "*b"]:
-    """Bytes as -1..1."""
-    return image.float() / 127.5 - 1
-
-
-def _follows(scene: BagScene, row: int) -> bool:
-    """Whether the next frame is of the same unbroken piece of the drive, and whole."""
-    return row + 1 in scene.anchors and scene.pieces[row] == scene.pieces[row + 1]
