@@ -113,3 +113,16 @@ def truth_bag(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
     assert convert_scene(scene, folder, Options()).problems == []
     return folder / scene.name
+
+
+@pytest.fixture(scope="session")
+def surround_bag(tmp_path_factory):
+    """Two key frames of six tiny cameras with LiDAR, truth per pixel and voxel truth."""
+    from occ_training.convert.content import Options
+    from occ_training.convert.runner import convert_scene
+    from occ_training.convert.world_bag import WorldScene
+    from occ_training.world.config import WorldConfig
+
+    scene, folder = WorldScene(WorldConfig("nuscenes", frames=2)), tmp_path_factory.mktemp("ring")
+    assert convert_scene(scene, folder, Options()).problems == []
+    return folder / scene.name

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
+from torch import Tensor
 
 from occ_perception.bags.cameras import BagCamera, cameras_of_bag
 from occ_perception.bags.images import decode_rgb
 from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.stereo import find_stereo
+from occ_perception.bags.rigs import find_rig
 from occ_perception.bags.transforms import TransformTable
 from occ_perception.core.camera import Camera
 from occ_perception.core.errors import BagError, TransformError
 from occ_perception.core.types import CameraFrame, FrameSet
+from occ_perception.eval.rayiou import ray_origins
 from occ_perception.geometry.transforms import Matrix, inverse
 from occ_perception.systems.base import Needs
 
@@ -48,7 +51,7 @@ class BagFrames:
         index = open_index(bag)
         self._store, self._types = MessageStore(index.files), MessageTypes()
         cameras = cameras_of_bag(index, self._store)
-        names = tuple(topics) or find_cameras(bag, cameras, needs)
+        names = tuple(topics) or find_images(bag, needs)
         self._transforms = TransformTable.of_bag(index, self._store)
         self._world = self._fixed_frame() if needs.ego_motion else ""
         self._views: list[tuple[TopicIndex, Camera]] = []
@@ -92,6 +95,33 @@ class BagFrames:
             frames.append(CameraFrame(decode_rgb(self._message(topic, row)), moved, at_ns))
         return FrameSet(tuple(frames), stamp_ns, pose)
 
+    def scanner_places(
+        self, stamps_ns: Sequence[int], scanners: Sequence[str]
+    ) -> Callable[[int], Float[Tensor, "n 3"]]:
+        """Where rays start that judge voxels: the places of the scanner along the whole drive.
+
+        Args:
+            stamps_ns: Key frames of the drive.
+            scanners: Possible names of its frame.
+
+        Returns:
+            From a stamp to places in the grid frame at that stamp, metres.
+
+        Raises:
+            BagError: The bag knows no scanner, or not how the vehicle moves.
+        """
+        known = [s for s in scanners if self._transforms.connects(self._grid_frame, s)]
+        if not known:
+            raise BagError(f"bag {self.bag} has none of the scanners {', '.join(scanners)}")
+        world = self._fixed_frame()
+        T_ego_lidar = self._transforms.fixed(self._grid_frame, known[0])
+
+        def ego(stamp_ns: int) -> Matrix:
+            return self._transforms.at(world, self._grid_frame, stamp_ns, _MAX_POSE_GAP_NS)
+
+        scans = [ego(stamp_ns) @ T_ego_lidar for stamp_ns in stamps_ns]
+        return lambda stamp_ns: ray_origins(scans, ego(stamp_ns), T_ego_lidar)
+
     def _moved(self, camera: Camera, pose: Matrix | None, at_ns: int) -> Camera | None:
         if pose is None:
             return camera
@@ -121,37 +151,15 @@ class BagFrames:
         return self._types.decode(topic.msgtype, self._store.read(topic.place(row)))
 
 
-def find_cameras(bag: Path, cameras: dict[str, BagCamera], needs: Needs) -> tuple[str, ...]:
+def find_images(bag: Path, needs: Needs) -> tuple[str, ...]:
     """Image topics of the cameras that a system wants.
 
-    A pair is found by its calibration, several cameras by their names, a single camera by being
-    the only one, or the first of those that are called front or left.
-
     Raises:
-        BagError: A camera is missing.
+        BagError: A camera is missing or not clear.
     """
-    if needs.stereo:
-        with BagReader(bag) as reader:
-            pair = find_stereo(reader)
-        return pair.left_image, pair.right_image
-    usable = [name for name, camera in cameras.items() if camera.is_calibrated]
-    if len(needs.cameras) == 1:
-        pinhole = [name for name in usable if cameras[name].is_rectified]
-        words = ("front", "left", "")
-        found = [n for word in words for n in pinhole if word in n.lower()]
-        if not found:
-            raise BagError(f"bag {bag} has no rectified and calibrated camera")
-        return (found[0],)
-    topics = []
-    for role in needs.cameras:
-        fitting = [name for name in usable if role.lower() in name.lower().split("/")]
-        if len(fitting) != 1:
-            raise BagError(
-                f"bag {bag} has {len(fitting)} calibrated image topics of {role}, one is needed; "
-                f"its cameras: {', '.join(usable) or 'none'}"
-            )
-        topics.append(fitting[0])
-    return tuple(topics)
+    with BagReader(bag) as reader:
+        images = find_rig(reader, needs.cameras).images
+    return tuple(images[role] for role in needs.cameras)
 
 
 def _camera(name: str, source: BagCamera, pose: npt.NDArray[np.float64]) -> Camera:

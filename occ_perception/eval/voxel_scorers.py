@@ -1,0 +1,286 @@
+"""Benchmarks on voxel truth: completion with or without classes, Occ3D, rays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from occ_perception.core.camera import Camera
+from occ_perception.core.errors import BagError, ConfigError, PredictionError
+from occ_perception.core.grid import GridSpec
+from occ_perception.core.types import Prediction
+from occ_perception.eval.bag_frames import BagFrames
+from occ_perception.eval.occ3d import FREE, Occ3DMetric, Occ3DProtocol
+from occ_perception.eval.protocols import IGNORE, RangedMetric, find_protocol, within_range
+from occ_perception.eval.rayiou import THRESHOLDS_M, RayIoU
+from occ_perception.eval.scoring import Scores
+from occ_perception.eval.voxel_truth import VoxelTopic
+
+NOTHING: frozenset[str] = frozenset()
+_CAMERA_MASK = "/ground_truth/camera_mask"
+_LIDAR_FRAMES = ("lidar_top", "velodyne")
+
+
+def voxels_in_view(grid: GridSpec, camera: Camera) -> npt.NDArray[np.bool_]:
+    """`[X, Y, Z]`: voxels whose centre falls into a camera's image."""
+    T = np.linalg.inv(camera.T_base_cam)
+    centres = grid.centers().reshape(-1, 3).numpy().astype(np.float64)
+    x, y, z = (centres @ T[:3, :3].T + T[:3, 3]).T
+    ahead = np.maximum(z, 1e-6)
+    u = camera.P[0, 0] * x / ahead + camera.P[0, 2]
+    v = camera.P[1, 1] * y / ahead + camera.P[1, 2]
+    inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return inside.reshape(grid.shape)
+
+
+class VoxelScorer:
+    """What benchmarks on the voxel truth of a bag have in common.
+
+    Args:
+        topic: Topic of the truth; empty = the only one.
+    """
+
+    name = "voxels"
+    wanted = NOTHING
+
+    def __init__(self, topic: str = "") -> None:
+        self._topic = topic
+        self.truth: VoxelTopic | None = None
+
+    def open(self, frames: BagFrames) -> VoxelTopic:
+        """Begin with a bag.
+
+        Raises:
+            BagError: It has no voxel truth.
+        """
+        self.truth = VoxelTopic(frames.bag, self._topic, truth=True)
+        return self.truth
+
+    def target(self, prediction: Prediction, stamp_ns: int, *, with_unknown: bool = True) -> Tensor:
+        """Ids of the truth on the device of the answer.
+
+        Args:
+            prediction: The answer.
+            stamp_ns: Stamp of the truth.
+            with_unknown: Mark what no sensor saw as 255; else the ids as they are stored.
+
+        Raises:
+            BagError: The bag has no truth at this stamp.
+            PredictionError: The answer is on another grid.
+        """
+        read = self.truth.truth_at if with_unknown else self.truth.at
+        labels = read(stamp_ns)
+        if labels is None:
+            raise BagError(f"bag {self.truth.bag} has no voxel truth at {stamp_ns}")
+        here, there = prediction.grid, self.truth.grid
+        same = np.allclose(here.origin_m, there.origin_m, atol=1e-4)
+        if here.shape != there.shape or not same:
+            raise PredictionError(
+                f"the answer is on a grid of {here.shape} from {here.origin_m} m, the truth on "
+                f"{there.shape} from {there.origin_m} m: give the system the grid of the truth"
+            )
+        return torch.from_numpy(labels).to(prediction.labels.device)
+
+    def classes(self) -> Mapping[str, Scores]:
+        """No classes by default."""
+        return {}
+
+
+class CompletionScorer(VoxelScorer):
+    """Classes per voxel, at the ranges of the truth's benchmark."""
+
+    name = "completion"
+
+    def __init__(self, topic: str = "") -> None:
+        super().__init__(topic)
+        self.metric: RangedMetric | None = None
+
+    def update(self, prediction: Prediction, stamp_ns: int) -> float | None:
+        """Count an answer."""
+        target = self.target(prediction, stamp_ns)
+        protocol = find_protocol(self.truth.label_map.name)
+        device = prediction.labels.device
+        if self.metric is None:
+            self.metric = RangedMetric(protocol, self.truth.grid, device)
+        alone = RangedMetric(protocol, self.truth.grid, device)
+        for metric in (self.metric, alone):
+            metric.update(prediction.labels, target)
+        return alone.scores()[max(protocol.ranges_m)].miou
+
+    def scores(self) -> Scores:
+        """IoU and mIoU at every range."""
+        found = {} if self.metric is None else self.metric.scores()
+        names = ("iou", "precision", "recall", "miou")
+        return {f"{n} {r:g} m": getattr(s, n) for r, s in found.items() for n in names}
+
+    def classes(self) -> Mapping[str, Scores]:
+        """IoU per class at every range."""
+        if self.metric is None:
+            return {}
+        names = self.metric.protocol.classes
+        return {
+            f"{r:g} m": dict(zip(names[1:], s.class_iou[1:], strict=False))
+            for r, s in self.metric.scores().items()
+        }
+
+
+class GeometryScorer(VoxelScorer):
+    """Occupied or free, whatever the classes: what a density field and every floor can be asked.
+
+    Args:
+        topic: Topic of the truth; empty = the only one.
+        free_id: Id of empty space in the answers.
+        in_view: Only voxels in the image of the system's first camera.
+    """
+
+    def __init__(self, topic: str = "", *, free_id: int = 0, in_view: bool = False) -> None:
+        super().__init__(topic)
+        self.name = "geometry in view" if in_view else "geometry"
+        self._free_id, self._in_view = free_id, in_view
+        self._counts: dict[float, npt.NDArray[np.int64]] = {}
+        self._mask: npt.NDArray[np.bool_] | None = None
+
+    def open(self, frames: BagFrames) -> VoxelTopic:
+        """Begin with a bag."""
+        truth = super().open(frames)
+        if self._in_view:
+            self._mask = voxels_in_view(truth.grid, frames.cameras[0])
+        return truth
+
+    def update(self, prediction: Prediction, stamp_ns: int) -> float | None:
+        """Count an answer; what the system does not know counts as free."""
+        target = self.target(prediction, stamp_ns)
+        given = (prediction.labels != self._free_id) & (prediction.labels != IGNORE)
+        if prediction.known is not None:
+            given &= prediction.known
+        known, wanted = target != IGNORE, target != self.truth.label_map.free_id
+        if self._mask is not None:
+            known &= torch.from_numpy(self._mask).to(known.device)
+        for range_m in find_ranges(self.truth):
+            near = torch.from_numpy(within_range(self.truth.grid, range_m)).to(known.device)
+            here = known & near
+            parts = (given & wanted, given & ~wanted, ~given & wanted)
+            found = np.array([int((part & here).sum()) for part in parts])
+            self._counts[range_m] = self._counts.get(range_m, 0) + found
+        return _share(found[0], found.sum())
+
+    def scores(self) -> Scores:
+        """IoU, precision and recall of "occupied" at every range."""
+        out: dict[str, float | None] = {}
+        for range_m, (tp, fp, fn) in self._counts.items():
+            out[f"iou {range_m:g} m"] = _share(tp, tp + fp + fn)
+            out[f"precision {range_m:g} m"] = _share(tp, tp + fp)
+            out[f"recall {range_m:g} m"] = _share(tp, tp + fn)
+        return out
+
+
+def find_ranges(truth: VoxelTopic) -> tuple[float, ...]:
+    """Ranges at which this truth is scored."""
+    if truth.label_map.name == "occ3d_nuscenes":
+        return (80.0,)  # the whole grid
+    return find_protocol(truth.label_map.name).ranges_m
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+class Occ3DScorer(VoxelScorer):
+    """Occ3D-nuScenes inside the camera mask.
+
+    Args:
+        protocol: Which classes a publication scores.
+        topic: Topic of the truth; empty = the only one.
+        mask: Topic of the camera mask.
+    """
+
+    name = "occ3d"
+
+    def __init__(self, protocol: Occ3DProtocol, topic: str = "", mask: str = _CAMERA_MASK) -> None:
+        super().__init__(topic)
+        self._protocol, self._mask_topic = protocol, mask
+        self.metric = Occ3DMetric(protocol)
+        self._mask: VoxelTopic | None = None
+        self._names: tuple[str, ...] = ()
+
+    def open(self, frames: BagFrames) -> VoxelTopic:
+        """Begin with a bag.
+
+        Raises:
+            ConfigError: The truth is not that of Occ3D.
+        """
+        truth = super().open(frames)
+        if truth.label_map.name != "occ3d_nuscenes":
+            raise ConfigError(
+                f"bag {frames.bag} has voxels of '{truth.label_map.name}'; this protocol scores "
+                "occ3d_nuscenes"
+            )
+        self._names = truth.label_map.names
+        self._mask = VoxelTopic(frames.bag, self._mask_topic, truth=True)
+        return truth
+
+    def update(self, prediction: Prediction, stamp_ns: int) -> float | None:
+        """Count an answer."""
+        target = self.target(prediction, stamp_ns, with_unknown=False)
+        mask = self._mask.known_at(stamp_ns)
+        if mask is None:
+            raise BagError(f"there is no camera mask at {stamp_ns} on {self._mask_topic}")
+        seen = torch.from_numpy(mask).to(target.device)
+        alone = Occ3DMetric(self._protocol)
+        for metric in (self.metric, alone):
+            metric.update(prediction.labels, target, seen)
+        return _defined(alone.result().miou / 100)
+
+    def scores(self) -> Scores:
+        """MIoU and IoU."""
+        result = self.metric.result()
+        named = {"miou": result.miou, "iou": result.iou, "iou free": result.iou_free}
+        return {name: _defined(value / 100) for name, value in named.items()}
+
+    def classes(self) -> Mapping[str, Scores]:
+        """IoU of the scored classes."""
+        values = self.metric.result().class_iou
+        rows = {self._names[c]: _defined(values[c]) for c in self._protocol.scored}
+        return {"iou": rows} if self._names else {}
+
+
+class RayScorer(VoxelScorer):
+    """RayIoU: classes and distances where rays from the LiDAR hit."""
+
+    name = "rayiou"
+
+    def __init__(self, topic: str = "") -> None:
+        super().__init__(topic)
+        self.metric: RayIoU | None = None
+        self._origins: Callable[[int], Tensor] | None = None
+
+    def open(self, frames: BagFrames) -> VoxelTopic:
+        """Begin with a bag."""
+        truth = super().open(frames)
+        self._origins = frames.scanner_places(truth.stamps_ns, _LIDAR_FRAMES)
+        return truth
+
+    def update(self, prediction: Prediction, stamp_ns: int) -> float | None:
+        """Count the rays of an answer; no mask."""
+        target = self.target(prediction, stamp_ns, with_unknown=False)
+        if self.metric is None:
+            self.metric = RayIoU(self.truth.grid, FREE, target.device)
+        origins = self._origins(stamp_ns).to(target.device)
+        self.metric.update(prediction.labels, target, origins)
+        return None
+
+    def scores(self) -> Scores:
+        """RayIoU at every threshold, and their mean."""
+        if self.metric is None:
+            return {}
+        result = self.metric.result()
+        at = zip(THRESHOLDS_M, result.at, strict=True)
+        return {"rayiou": _defined(result.mean)} | {f"rayiou {m:g} m": _defined(v) for m, v in at}
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
