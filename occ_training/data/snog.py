@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Int
+from scipy import ndimage
 from torch import Tensor
 
 from occ_perception.core.errors import ConfigError
@@ -33,6 +34,25 @@ class Detection:
     label: str
     box: tuple[float, float, float, float]
     pixels: float
+
+
+def detections_in(classes: npt.NDArray[np.uint8], names: Mapping[int, str]) -> list[Detection]:
+    """Objects of a class image: what hangs together is one.
+
+    Args:
+        classes: `[H, W]` ids.
+        names: Id -> label of the classes whose objects are wanted.
+    """
+    found = []
+    for value, label in names.items():
+        parts, _ = ndimage.label(classes == value)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
+            box = (columns.start, rows.start, columns.stop, rows.stop)
+            pixels = int((parts[rows, columns] == number).sum())
+            # One pixel has no logarithm to weigh with and no box to draw from.
+            if pixels > 1:
+                found.append(Detection(label, box, pixels))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

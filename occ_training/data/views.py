@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,16 @@ class MultiView(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Height and width of the images, pixels."""
         return self.images.shape[-2], self.images.shape[-1]
+
+    def to(self, device: torch.device) -> MultiView:
+        """The same on another device."""
+        return MultiView(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+
+
+def cat_views(batches: Sequence[MultiView]) -> MultiView:
+    """Batches side by side; all have depths or none has."""
+    columns = zip(*batches, strict=True)
+    return MultiView(*(None if part[0] is None else torch.cat(part) for part in columns))
 
 
 def rebased(T_world_cam: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v 4 4"]:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from occ_training.convert.kitti360_labels import kitti360_train_ids
 from occ_training.data.field_views import SampleViews, ViewTimes, multi_view, unit_range
 from occ_training.data.posed_pictures import Picture, PictureDrives
-from occ_training.data.views import MultiView
+from occ_training.data.views import MultiView, cat_views
 from occ_training.labels.patch_features import Surfaces
 
 
@@ -32,9 +32,7 @@ class FieldBatch(NamedTuple):
     def to(self, device: torch.device) -> FieldBatch:
         """The same on another device."""
         surfaces = self.surfaces and Surfaces(*(x.to(device) for x in self.surfaces))
-        return FieldBatch(
-            MultiView(*(x if x is None else x.to(device) for x in self.views)), surfaces
-        )
+        return FieldBatch(self.views.to(device), surfaces)
 
 
 class InputBatch(NamedTuple):
@@ -57,10 +55,9 @@ class InputBatch(NamedTuple):
 
 def collate_views(samples: Sequence[FieldBatch]) -> FieldBatch:
     """A batch of samples of one each."""
-    views = [sample.views for sample in samples]
     surfaces = [sample.surfaces for sample in samples if sample.surfaces is not None]
     return FieldBatch(
-        MultiView(*(torch.cat(part) for part in list(zip(*views, strict=True))[:3])),
+        cat_views([sample.views for sample in samples]),
         Surfaces(*map(torch.cat, zip(*surfaces, strict=True))) if surfaces else None,
     )
 
