@@ -162,7 +162,7 @@ class FieldLosses:
         shift = rng.integers(-half, half, 2).tolist() if training.moves_grid else (0, 0)
         partition = paired_partition(count, rng)
         device = views.images.device
-        cells = random_cells(batch, training.patches, len(partition.loss), config.grid)
+        cells = random_cells(batch, training.patches, len(partition.loss), config.patch_grid)
         rays = training.patches * config.patch**2
         return Draws(
             partition,
