@@ -12,4 +12,8 @@ def grow(density: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
 
     A field is dense on surfaces only; without growing, voxel centres beside a thin surface miss it.
     """
-    return F.max_pool3d(density[None, None], kernel_size=3, stride=1, padding=1)[0, 0]
+    grown = density[None, None]
+    for axis in range(3):  # a maximum over a cube is one over its edges in turn
+        kernel = tuple(3 if a == axis else 1 for a in range(3))
+        grown = F.max_pool3d(grown, kernel, stride=1, padding=tuple(k // 2 for k in kernel))
+    return grown[0, 0]

@@ -25,7 +25,6 @@ from occ_perception.blocks.fields.projection import (
     project_normalised,
     read_taps,
 )
-from occ_perception.core.grid import GridSpec
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,10 @@ class PixelField(nn.Module):
         code = positional_code(torch.cat([uv, z[..., None]], dim=-1), self.range.octaves)
         return FieldPoints(bilinear_taps(uv, *map_size), code, outside)
 
+    def position_part(self, code: Float[Tensor, "*m e"]) -> Float[Tensor, "*m hidden"]:
+        """Position part of the hidden layer, bias included."""
+        return F.linear(code, self.lin_in.weight[:, self.channels :], self.lin_in.bias)
+
     def activations(
         self, hidden_map: Float[Tensor, "b hidden h w"], points: FieldPoints
     ) -> Float[Tensor, "b m hidden"]:
@@ -184,10 +187,7 @@ class PixelField(nn.Module):
         if self.empty_feature is not None:
             empty = self.lin_in.weight[:, : self.channels] @ self.empty_feature
             image_part = torch.where(points.outside[..., None], empty, image_part)
-        position_part = F.linear(
-            points.code, self.lin_in.weight[:, self.channels :], self.lin_in.bias
-        )
-        return F.relu(image_part + position_part)
+        return F.relu(image_part + self.position_part(points.code))
 
     def density(self, activations: Float[Tensor, "*m hidden"]) -> Float[Tensor, "*m"]:
         """Density (1/m) of the hidden layer."""
@@ -242,43 +242,3 @@ def keep_all(points: FieldPoints) -> VisiblePoints:
     """Keep all points of a single image, as the published benchmarks do."""
     count = points.outside.shape[1]
     return VisiblePoints(points, torch.arange(count, device=points.code.device), count)
-
-
-class VisibleGrid:
-    """The voxel centres that a camera sees, projected once per calibration.
-
-    Args:
-        field: The field that will be asked.
-        grid: Voxels.
-        map_size: Height and width of the field's hidden map.
-        device: Where the points are kept.
-    """
-
-    def __init__(
-        self,
-        field: PixelField,
-        grid: GridSpec,
-        map_size: tuple[int, int],
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.field, self.map_size = field, map_size
-        self.centres = grid.centers(device).flatten(0, 2)[None]
-        self._calibration: tuple[Tensor, Tensor] | None = None
-        self._visible: VisiblePoints | None = None
-
-    def points(self, T_cam_grid: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"]) -> VisiblePoints:
-        """Visible points; computed anew only when the calibration has changed.
-
-        Args:
-            T_cam_grid: Grid frame to the camera.
-            K: Normalised intrinsics.
-        """
-        same = self._calibration is not None and all(
-            torch.equal(ours, given)
-            for ours, given in zip(self._calibration, (T_cam_grid, K), strict=True)
-        )
-        if self._visible is None or not same:
-            located = self.field.locate(self.centres, T_cam_grid[None], K[None], self.map_size)
-            self._visible = keep_visible(located)
-            self._calibration = (T_cam_grid.clone(), K.clone())
-        return self._visible

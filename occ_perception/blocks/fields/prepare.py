@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -12,6 +15,52 @@ from occ_perception.core.errors import CalibrationError
 from occ_perception.core.types import CameraFrame, PreparedView
 from occ_perception.geometry.rays import normalised_intrinsics
 from occ_perception.geometry.resize import resize_antialiased, resize_bilinear
+
+FitKind = Literal["auto", "stretch", "cover"]
+
+# Stretching changes what things look like; the published KITTI-360 preparation does so by 1.12.
+_MOST_STRETCHED = 1.2
+
+
+@dataclass(frozen=True)
+class MonoFit:
+    """How a camera's images are brought to the network's size.
+
+    Attributes:
+        kind: Which of the two ways.
+        reason: Why, for the log.
+        size: Height and width of the network's image, pixels.
+    """
+
+    kind: Literal["stretch", "cover"]
+    reason: str
+    size: tuple[int, int]
+
+    def prepare(self, frame: CameraFrame) -> PreparedView:
+        """Network input of one image.
+
+        Raises:
+            CalibrationError: The image is not rectified.
+        """
+        return (stretch if self.kind == "stretch" else cover)(frame, self.size)
+
+
+def choose_fit(camera: Camera, size: tuple[int, int], kind: FitKind = "auto") -> MonoFit:
+    """Stretch images of about the network's aspect; of others keep the middle.
+
+    Args:
+        camera: Rectified camera.
+        size: Height and width of the network's image, pixels.
+        kind: "stretch" or "cover" to insist.
+    """
+    if kind != "auto":
+        return MonoFit(kind, "asked for", size)
+    ratio = (camera.width / camera.height) / (size[1] / size[0])
+    shape = f"{camera.width}x{camera.height} to {size[1]}x{size[0]}"
+    if 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED:
+        return MonoFit("stretch", f"{shape}, nearly the same aspect", size)
+    share = min(ratio, 1 / ratio)
+    return MonoFit("cover", f"{shape}, {share:.0%} of the image remain", size)
 
 
 def stretch(frame: CameraFrame, size: tuple[int, int]) -> PreparedView:
@@ -69,7 +118,7 @@ def _unit_image(frame: CameraFrame) -> Float[Tensor, "1 3 h w"]:
 
 
 def _refuse_distorted(camera: Camera) -> None:
-    if camera.distortion:
+    if any(camera.distortion):
         raise CalibrationError(
             f"camera '{camera.name}' still has lens distortion; rectify its images first "
             "(image_proc, or the fisheye resampling of geometry.fisheye)"

@@ -97,7 +97,7 @@ class SceneDinoCheckpoint(RuledCheckpoint):
     def relayout(self, key: str, tensor: Tensor) -> Tensor:
         """Pointwise convolutions of the heads become linear layers; positions are resampled."""
         if key.endswith(".pos_embed"):
-            return resample_positions(tensor, self._trained.grid, self._config.grid)
+            return resample_positions(tensor, self._trained.patch_grid, self._config.patch_grid)
         if tensor.dim() == 4 and (".downstream_head." in key or ".downsampler." in key):
             return tensor[..., 0, 0]
         return tensor

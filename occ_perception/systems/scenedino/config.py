@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from occ_perception.blocks.fields.config import FieldConfig
 from occ_perception.blocks.fields.pixel_field import FieldRange
 from occ_perception.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class SceneDinoConfig:
+class SceneDinoConfig(FieldConfig):
     """Sizes of the networks and of the space they were trained in (paper: arXiv 2507.06230).
 
+    `input_size` fixes the ViT's position table.
+
     Attributes:
-        input_size: Height and width of the images, pixels; fixes the ViT's position table.
         vit: timm's name of the encoder and of its frozen twin that makes the targets.
         vit_depth: Blocks of the encoder, None = as published.
         vit_patch: Pixels per patch inside the ViT.
@@ -26,15 +28,11 @@ class SceneDinoConfig:
         latent_channels: Channels of the rendered latent.
         expansion_channels: Width of the expansion's hidden layer.
         feature_channels: Channels of the ViT's features.
-        near_m: Start of the rays and upper end of the depth code, metres along the ray.
-        far_m: End of the rays and lower end of the depth code, metres.
-        samples: Samples per ray.
         classes: Clusters and classes of the semantic head; 0 = the model has none (stage 1).
         code_channels: Channels of the distilled code.
-        occupied_density: Density at which a voxel counts as occupied, 1/m.
+        semantic_mode: Way to the classes, one of `SemanticMode`.
     """
 
-    input_size: tuple[int, int] = (192, 640)
     vit: str = "vit_base_patch8_224.dino"
     vit_depth: int | None = None
     vit_patch: int = 8
@@ -46,12 +44,11 @@ class SceneDinoConfig:
     latent_channels: int = 64
     expansion_channels: int = 128
     feature_channels: int = 768
-    near_m: float = 3.0
-    far_m: float = 80.0
     samples: int = 32
     classes: int = 19
     code_channels: int = 64
     occupied_density: float = 0.2
+    semantic_mode: str = "stego_kmeans"
 
     def __post_init__(self) -> None:
         """Refuse image sizes that are not whole patches.
@@ -70,19 +67,19 @@ class SceneDinoConfig:
         return FieldRange(self.near_m, self.far_m, max_uv=2.0)
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def patch_grid(self) -> tuple[int, int]:
         """Rows and columns of features."""
         return self.input_size[0] // self.patch, self.input_size[1] // self.patch
 
     @property
     def vit_size(self) -> tuple[int, int]:
         """Height and width of the ViT's own input, pixels."""
-        return self.grid[0] * self.vit_patch, self.grid[1] * self.vit_patch
+        return self.patch_grid[0] * self.vit_patch, self.patch_grid[1] * self.vit_patch
 
     @property
     def map_size(self) -> tuple[int, int]:
         """Height and width of the hidden map: the decoder enlarges the grid 16 times."""
-        return 16 * self.grid[0], 16 * self.grid[1]
+        return 16 * self.patch_grid[0], 16 * self.patch_grid[1]
 
     @classmethod
     def nano(cls) -> SceneDinoConfig:

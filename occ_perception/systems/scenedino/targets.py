@@ -59,7 +59,9 @@ class FeatureTargets(nn.Module):
         self.encoder = ImageEncoder(config, ()).requires_grad_(False)
         self.downsampler = SalienceDownsampler(config.feature_channels, config.patch)
         # Pattern that the ViT adds at a place of its grid whatever the image shows (section 3.3).
-        self.artifacts = nn.Parameter(0.001 * torch.randn(config.feature_channels, *config.grid))
+        self.artifacts = nn.Parameter(
+            0.001 * torch.randn(config.feature_channels, *config.patch_grid)
+        )
 
     def train(self, mode: bool = True) -> FeatureTargets:
         """Switch to training, all but the frozen encoder."""

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from occ_perception.blocks.fields.pixel_field import FieldRange
+from occ_perception.blocks.fields.config import FieldConfig
 from occ_perception.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class ViPOccConfig:
+class ViPOccConfig(FieldConfig):
     """Sizes of the networks and of the space they were trained in (paper: arXiv 2412.11210).
 
+    Sides of `input_size` are multiples of 32 pixels, at least 64.
+
     Attributes:
-        input_size: Height and width of the network's image, pixels; multiples of 32, at least 64.
         backbone: timm's name of the density network's encoder.
         backbone_maps: Channels of its five maps, finest first.
         decoder_widths: Channels of the density decoder's levels, finest first.
         feature_channels: Channels of the pixel-aligned features.
         hidden_channels: Width of the field's MLP.
-        near_m: Start of the rays and upper end of the depth code, metres along the ray.
-        far_m: End of the rays and lower end of the depth code, metres.
-        samples: Samples per ray.
         learn_empty: Points outside the image get a learnt feature (a switch of the official code
             that its depth evaluation leaves on by mistake).
         depth_branch: Correct a pseudo depth with a second network; False is BTS.
@@ -30,18 +28,13 @@ class ViPOccConfig:
         depth_widths: Channels of the depth decoder's levels, finest first.
         pseudo_depth_min_m: Bounds of the pseudo depth before it is inverted, metres.
         pseudo_depth_max_m: Upper bound, metres.
-        occupied_density: Density above which a point counts as occupied, 1/m.
     """
 
-    input_size: tuple[int, int] = (192, 640)
     backbone: str = "resnet50"
     backbone_maps: tuple[int, ...] = (64, 256, 512, 1024, 2048)
     decoder_widths: tuple[int, ...] = (64, 64, 64, 128, 256)
     feature_channels: int = 64
     hidden_channels: int = 64
-    near_m: float = 3.0
-    far_m: float = 80.0
-    samples: int = 64
     learn_empty: bool = False
     depth_branch: bool = True
     depth_backbone: str = "resnet18"
@@ -49,7 +42,6 @@ class ViPOccConfig:
     depth_widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     pseudo_depth_min_m: float = 0.1
     pseudo_depth_max_m: float = 80.0
-    occupied_density: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse image sizes whose coarsest map cannot be upsampled back or reflected.
@@ -61,16 +53,6 @@ class ViPOccConfig:
             raise ConfigError(
                 f"input_size {self.input_size} must be multiples of 32 pixels, 64 or more"
             )
-
-    @property
-    def field_range(self) -> FieldRange:
-        """Coding of points."""
-        return FieldRange(self.near_m, self.far_m)
-
-    @property
-    def map_size(self) -> tuple[int, int]:
-        """Height and width of the hidden map."""
-        return self.input_size
 
     @classmethod
     def nano(cls) -> ViPOccConfig:

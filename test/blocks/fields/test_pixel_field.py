@@ -9,12 +9,10 @@ from occ_perception.blocks.fields.pixel_field import (
     EncodedView,
     FieldRange,
     PixelField,
-    VisibleGrid,
     keep_visible,
 )
 from occ_perception.blocks.fields.positional import normalised_inverse_depth, positional_code
 from occ_perception.blocks.fields.projection import sample_bilinear
-from occ_perception.core.grid import GridSpec
 
 K = torch.tensor([[[0.8, 0.0, -0.1], [0.0, 2.0, 0.2], [0.0, 0.0, 1.0]]])
 IDENTITY = torch.eye(4)[None]
@@ -109,17 +107,3 @@ def test_the_code_orders_octave_then_phase_then_channel():
         wanted += [torch.sin(torch.tensor(frequency * x)).item() for x in (0.1, 0.2)]
         wanted += [torch.cos(torch.tensor(frequency * x)).item() for x in (0.1, 0.2)]
     torch.testing.assert_close(code, torch.tensor(wanted))
-
-
-def test_a_grid_is_projected_again_only_when_the_calibration_changes():
-    field = PixelField(4, 8, 0, FieldRange())
-    grid = GridSpec((-8.0, -4.0, 1.0), (1.0, 1.0, 1.0), (16, 8, 12), "camera")
-    cached = VisibleGrid(field, grid, (6, 8))
-    first = cached.points(torch.eye(4), K[0])
-    assert cached.points(torch.eye(4), K[0].clone()) is first
-    moved = torch.eye(4)
-    moved[2, 3] = 2.0
-    assert len(cached.points(moved, K[0]).index) > len(first.index)
-    whole = first.scatter(torch.ones(len(first.index)), 0.0).view(grid.shape)
-    # straight ahead is seen, beside the camera is not
-    assert whole[8, 4, 8] == 1 and whole[0, 4, 0] == 0

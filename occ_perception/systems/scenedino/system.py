@@ -1,0 +1,118 @@
+"""SceneDINO behind the common contract: one image in, classes without a label ever seen out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from occ_perception.blocks.fields.fixed_points import SeenPoints, fixed_activations
+from occ_perception.blocks.fields.pixel_field import PixelField
+from occ_perception.blocks.fields.prepare import FitKind
+from occ_perception.core.labels import LabelMap
+from occ_perception.systems.base import Concern, Precision
+from occ_perception.systems.field_pictures import PictureRays, RenderedPicture
+from occ_perception.systems.field_system import Decision, FieldSystem
+from occ_perception.systems.scenedino.classes import VoxelClasses, voxel_classes
+from occ_perception.systems.scenedino.config import SceneDinoConfig
+from occ_perception.systems.scenedino.feature_picture import LatentColours
+from occ_perception.systems.scenedino.model import SceneDino
+from occ_perception.systems.scenedino.semantic_head import SemanticMode
+from occ_perception.voxels.density import grow
+
+
+class SceneDinoSystem(FieldSystem):
+    """Runs the feature field and its semantic head.
+
+    Args:
+        config: Sizes, range and grid; with `classes` 0 voxels are occupied or free.
+        device: Where the network runs.
+        precision: Of networks and field; projection and compositing stay float32.
+        fit: How images are brought to the network's size.
+    """
+
+    def __init__(
+        self,
+        config: SceneDinoConfig | None = None,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        fit: FitKind = "auto",
+    ) -> None:
+        config = config or SceneDinoConfig()
+        self.network = SceneDino(config)
+        super().__init__(config, self.network, device, precision, fit)
+        self.mode = SemanticMode(config.semantic_mode)
+        pictures = ("depth", "feature_picture")
+        self.offers = (*pictures, "segmentation") if config.classes else pictures
+        self._colours = LatentColours()
+        self._classes: tuple[int, VoxelClasses] | None = None
+
+    @property
+    def field(self) -> PixelField:
+        """The field of density and latents."""
+        return self.network.field
+
+    @property
+    def labels(self) -> LabelMap:
+        """What voxel ids mean; depends on the weights, which know what a cluster stands for."""
+        return self._meaning().labels
+
+    def encode(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 hidden h2 w2"]:
+        """Hidden map of an image -1..1."""
+        return self.network.encode(image)
+
+    def decide(
+        self, table: Float[Tensor, "p hidden"], voxels: SeenPoints, density: Float[Tensor, " v"]
+    ) -> Decision:
+        """Occupied where the grown density says so; features and classes of these voxels only."""
+        grown = grow(voxels.scatter(density, 0.0).view(self.grid.shape)).flatten()[voxels.index]
+        here = (grown >= self.config.occupied_density).nonzero()[:, 0]
+        labels = torch.zeros(len(grown), dtype=torch.uint8, device=grown.device)
+        pieces = voxels.points.select(here).pieces()
+        classes = [self._labels_of(fixed_activations(table, piece)) for piece in pieces]
+        return Decision(labels.index_copy_(0, here, torch.cat(classes)), grown)
+
+    def pictures(
+        self, picture: RenderedPicture, rays: PictureRays, wanted: frozenset[str]
+    ) -> dict[str, Tensor]:
+        """Latents as colours, and the classes of the pixels."""
+        extras = {}
+        if "feature_picture" in wanted:
+            colours = self._colours(self.field.latent(picture.hidden).float())
+            extras["feature_picture"] = rays.pixels.spread(colours, 0)
+        if "segmentation" in wanted & set(self.offers):
+            classes = self._labels_of(picture.hidden)
+            extras["segmentation"] = rays.pixels.spread(classes, self.labels.unknown_id)
+        return extras
+
+    def reset(self) -> None:
+        """Begin with new colours of the feature picture."""
+        self._colours.reset()
+
+    def notes(self) -> Sequence[str]:
+        """How images are fitted, and what the classes are."""
+        if self._meaning().are_named:
+            return super().notes()
+        unnamed = Concern(
+            "the weights do not say which class a cluster stands for: voxels carry the numbers of "
+            "clusters, and all of them count as blocking"
+        )
+        return [*super().notes(), unnamed]
+
+    def _labels_of(self, hidden: Float[Tensor, "n hidden"]) -> UInt8[Tensor, " n"]:
+        """Voxel ids of hidden layers of the field."""
+        head = self.network.semantics
+        if head is None:
+            return torch.ones(len(hidden), dtype=torch.uint8, device=hidden.device)
+        features = self.network.expansion(self.field.latent(hidden))
+        return self._meaning().id_of.to(hidden.device)[head.classes(features, self.mode)]
+
+    def _meaning(self) -> VoxelClasses:
+        """Looked up anew when other weights were loaded."""
+        head = self.network.semantics
+        version = -1 if head is None else head.stego_clusters.assignment._version
+        if self._classes is None or self._classes[0] != version:
+            self._classes = (version, voxel_classes(head, self.mode))
+        return self._classes[1]
