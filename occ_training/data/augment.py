@@ -21,6 +21,7 @@ from occ_perception.geometry.transforms import Matrix
 from occ_training.data.samples import LabelImage, Layer, Points, Sample, View, Voxels
 
 Image = npt.NDArray[np.uint8]
+Recolour = Callable[[Image], Image]
 Values = npt.NDArray[np.generic]
 
 MIRROR_BODY: Matrix = np.diag([1.0, -1.0, 1.0, 1.0])  # left and right of a vehicle
@@ -43,6 +44,38 @@ class Colours:
     contrast: float = 1.0
     saturation: float = 1.0
     hue: float = 0.0
+
+
+@dataclass(frozen=True)
+class ColourJitter:
+    """Random changes of colours one after the other, in random order (torchvision's ColorJitter).
+
+    Attributes:
+        brightness: Largest change of the factor, 0.2 = 0.8..1.2.
+        contrast: The same.
+        saturation: The same.
+        hue: Largest turn of the colour circle, up to 0.5.
+    """
+
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.1
+
+    def draw(self, rng: np.random.Generator) -> Recolour:
+        """One change, for any number of images."""
+        spans = (self.brightness, self.contrast, self.saturation)
+        factors = [1 + rng.uniform(-span, span) for span in spans]
+        steps = [Colours(brightness=factors[0]), Colours(contrast=factors[1])]
+        steps += [Colours(saturation=factors[2]), Colours(hue=rng.uniform(-self.hue, self.hue))]
+        order = [steps[i] for i in rng.permutation(len(steps))]
+
+        def change(image: Image) -> Image:
+            for step in order:
+                image = change_colours(image, step)
+            return image
+
+        return change
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""ViPOcc's recipe as the command line asks for it: bags, splits, pseudo depth by name."""
+
+from __future__ import annotations
+
+from occ_perception.core.errors import ConfigError
+from occ_training.data.augment import ColourJitter
+from occ_training.data.field_views import SampleViews
+from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, PictureSpec
+from occ_training.data.rectify import FisheyeView
+from occ_training.engine.recipe import Recipe
+from occ_training.recipes.catalog import Request
+from occ_training.recipes.vipocc import ViPOccPreset, build_recipe
+from occ_training.recipes.vipocc_data import (
+    LIDAR,
+    Anchors,
+    Extras,
+    FieldDataset,
+    LayerDepth,
+    PseudoDepth,
+    ToyDepth,
+)
+
+
+def build_requested(preset: ViPOccPreset, request: Request) -> Recipe:
+    """The recipe of a preset on the requested bags.
+
+    Raises:
+        OccError: Bags, layers or initial weights cannot be used.
+    """
+    dataset = make_dataset(preset, request)
+    record = {
+        "bags": sorted(scene.name for scene in dataset.source.scenes),
+        "pseudo_depth": request.teacher or "label layer" if preset.network.depth_branch else "",
+    }
+    return build_recipe(preset, dataset, record=record)
+
+
+def make_dataset(preset: ViPOccPreset, request: Request) -> FieldDataset:
+    """Samples of the requested bags.
+
+    Raises:
+        OccError: Bags or layers cannot be used.
+    """
+    training, config = preset.training, preset.network
+    topics = training.topics
+    pseudo = _pseudo_depth(request, topics.stereo) if config.depth_branch else None
+    is_snog = training.sampler != "random"
+    truth = [DEPTH] if isinstance(pseudo, ToyDepth) else []
+    height, width = config.input_size
+    spec = PictureSpec(
+        cameras=(*topics.stereo, *topics.fisheyes),
+        size=config.input_size,
+        truth=(*truth, *([CLASSES] if is_snog else [])),
+        fisheye=FisheyeView(width, height),
+        world_frame=topics.world_frame,
+    )
+    layers = pseudo.topics() if isinstance(pseudo, LayerDepth) else {}
+    if training.weights.supervised:
+        if not topics.lidar:
+            raise ConfigError("supervision by LiDAR needs its topic: give training.topics.lidar")
+        layers |= {LIDAR: topics.lidar}
+    extras = Extras(
+        pseudo_depth=pseudo,
+        hole_depth_m=config.pseudo_depth_max_m,
+        lidar=bool(training.weights.supervised),
+        anchors=Anchors(training.patches // 4, training.patch) if is_snog else None,
+        colours=ColourJitter() if training.jitters_colours else None,
+    )
+    source = PictureDrives(request.bags, spec, layers)
+    return FieldDataset(SampleViews(source, training.times, preset.loop.seed), extras)
+
+
+def _pseudo_depth(request: Request, folders: tuple[str, ...]) -> PseudoDepth:
+    if request.teacher == "toy":
+        return ToyDepth()
+    if request.teacher:
+        raise ConfigError(
+            f"no teacher '{request.teacher}' runs beside ViPOcc's training: label the bags with "
+            "`occ label depth` and give --layers, or use toy in the procedural world"
+        )
+    return LayerDepth(folders)
