@@ -53,9 +53,18 @@ def _vlscene() -> Trainable:
     return Trainable(PRESETS, build_requested, VLSceneCheckpoint)
 
 
+def _vipocc() -> Trainable:
+    from occ_perception.systems.vipocc.checkpoint import ViPOccCheckpoint
+    from occ_training.recipes.vipocc import PRESETS
+    from occ_training.recipes.vipocc_request import build_requested
+
+    return Trainable(PRESETS, build_requested, ViPOccCheckpoint)
+
+
 # Each is imported when it is asked for: one system's training must not need another's libraries.
 RECIPES: Mapping[str, Callable[[], Trainable]] = {
     "vlscene": _vlscene,
+    "vipocc": _vipocc,
 }
 
 

@@ -56,16 +56,19 @@ class ViPOccConfig(FieldConfig):
 
     @classmethod
     def nano(cls) -> ViPOccConfig:
-        """Every module of the published model at a fraction of its width, same input size."""
+        """Every module of the published model at a fraction of its width, images half as large."""
         return cls(
-            backbone="resnet10t",
-            backbone_maps=(64, 64, 128, 256, 512),
+            input_size=(96, 320),
+            backbone="test_resnet",
+            backbone_maps=(32, 32, 48, 192, 96),
             decoder_widths=(16, 16, 24, 32, 64),
             feature_channels=32,
             hidden_channels=32,
-            samples=32,
-            depth_backbone="resnet10t",
+            samples=48,
+            depth_backbone="test_resnet",
+            depth_backbone_maps=(32, 32, 48, 192, 96),
             depth_widths=(8, 16, 16, 32, 64),
+            picture_stride=2,
         )
 
     @classmethod
