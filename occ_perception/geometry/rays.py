@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from occ_perception.geometry.precision import single_precision
+
 
 class Rays(NamedTuple):
     """Half lines in a common frame.
@@ -94,7 +96,8 @@ def rays_through(
     """
     directions = directions_through(uv, K)
     directions = directions / directions.norm(dim=-1, keepdim=True)
-    directions = (T_world_cam[..., :3, :3] @ directions[..., None])[..., 0]
+    with single_precision(directions):
+        directions = (T_world_cam[..., :3, :3] @ directions[..., None])[..., 0]
     return Rays(T_world_cam[..., :3, 3].expand_as(directions), directions)
 
 

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
+from occ_perception.geometry.precision import single_precision
+
 # Nearer than this (metres) a point counts as beside the camera; also guards the division.
 MIN_DEPTH_M = 1e-3
 
@@ -39,8 +41,9 @@ def project_normalised(
         T_cam_world: World to camera.
         K: Normalised intrinsics.
     """
-    in_camera = points @ T_cam_world[..., :3, :3].mT + T_cam_world[..., None, :3, 3]
-    uvw = in_camera @ K.mT
+    with single_precision(points):
+        in_camera = points @ T_cam_world[..., :3, :3].mT + T_cam_world[..., None, :3, 3]
+        uvw = in_camera @ K.mT
     depth = uvw[..., 2]
     uv = uvw[..., :2] / depth[..., None].clamp(min=MIN_DEPTH_M)
     outside = (depth <= MIN_DEPTH_M) | (uv.abs() > 1).any(dim=-1)
