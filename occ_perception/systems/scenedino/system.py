@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,9 +19,24 @@ from occ_perception.systems.field_system import Decision, FieldSystem
 from occ_perception.systems.scenedino.classes import VoxelClasses, voxel_classes
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.feature_picture import LatentColours
+from occ_perception.systems.scenedino.folded_head import FoldedHead
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.semantic_head import SemanticMode
 from occ_perception.voxels.density import grow
+
+
+class _Read(NamedTuple):
+    """What was made of the weights.
+
+    Attributes:
+        version: Of the weights.
+        classes: Meaning of the head's answers.
+        head: The head, folded; None = the model has none.
+    """
+
+    version: int
+    classes: VoxelClasses
+    head: FoldedHead | None
 
 
 class SceneDinoSystem(FieldSystem):
@@ -47,7 +63,7 @@ class SceneDinoSystem(FieldSystem):
         pictures = ("depth", "feature_picture")
         self.offers = (*pictures, "segmentation") if config.classes else pictures
         self._colours = LatentColours()
-        self._classes: tuple[int, VoxelClasses] | None = None
+        self._read: _Read | None = None
 
     @property
     def field(self) -> PixelField:
@@ -57,7 +73,7 @@ class SceneDinoSystem(FieldSystem):
     @property
     def labels(self) -> LabelMap:
         """What voxel ids mean; depends on the weights, which know what a cluster stands for."""
-        return self._meaning().labels
+        return self._current().classes.labels
 
     def encode(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 hidden h2 w2"]:
         """Hidden map of an image -1..1."""
@@ -93,7 +109,7 @@ class SceneDinoSystem(FieldSystem):
 
     def notes(self) -> Sequence[str]:
         """How images are fitted, and what the classes are."""
-        if self._meaning().are_named:
+        if self._current().classes.are_named:
             return super().notes()
         unnamed = Concern(
             "the weights do not say which class a cluster stands for: voxels carry the numbers of "
@@ -103,16 +119,20 @@ class SceneDinoSystem(FieldSystem):
 
     def _labels_of(self, hidden: Float[Tensor, "n hidden"]) -> UInt8[Tensor, " n"]:
         """Voxel ids of hidden layers of the field."""
-        head = self.network.semantics
-        if head is None:
+        read = self._current()
+        if read.head is None:
             return torch.ones(len(hidden), dtype=torch.uint8, device=hidden.device)
-        features = self.network.expansion(self.field.latent(hidden))
-        return self._meaning().id_of.to(hidden.device)[head.classes(features, self.mode)]
+        return read.classes.id_of.to(hidden.device)[read.head.classes(hidden)]
 
-    def _meaning(self) -> VoxelClasses:
-        """Looked up anew when other weights were loaded."""
-        head = self.network.semantics
-        version = -1 if head is None else head.stego_clusters.assignment._version
-        if self._classes is None or self._classes[0] != version:
-            self._classes = (version, voxel_classes(head, self.mode))
-        return self._classes[1]
+    def _current(self) -> _Read:
+        """What the weights say; read anew when others were loaded."""
+        network, head = self.network, self.network.semantics
+        parts = (network.field, network.expansion, *([] if head is None else [head]))
+        version = sum(t._version for part in parts for t in part.state_dict().values())
+        if self._read is None or self._read.version != version:
+            folded = None
+            if head is not None:
+                with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                    folded = FoldedHead(network.field, network.expansion, head, self.mode)
+            self._read = _Read(version, voxel_classes(head, self.mode), folded)
+        return self._read
