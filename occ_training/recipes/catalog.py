@@ -61,10 +61,19 @@ def _vipocc() -> Trainable:
     return Trainable(PRESETS, build_requested, ViPOccCheckpoint)
 
 
+def _scenedino() -> Trainable:
+    from occ_perception.systems.scenedino.checkpoint import SceneDinoCheckpoint
+    from occ_training.recipes.scenedino import PRESETS
+    from occ_training.recipes.scenedino_request import build_field
+
+    return Trainable(PRESETS, build_field, SceneDinoCheckpoint)
+
+
 # Each is imported when it is asked for: one system's training must not need another's libraries.
 RECIPES: Mapping[str, Callable[[], Trainable]] = {
     "vlscene": _vlscene,
     "vipocc": _vipocc,
+    "scenedino": _scenedino,
 }
 
 
