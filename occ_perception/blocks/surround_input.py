@@ -26,7 +26,8 @@ Matrix = npt.NDArray[np.float64]
 _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
-_RESIZE_RANGE = (-0.06, 0.11)
+_PUBLISHED_RESIZE = 704 / 1600
+_RESIZE_RANGE = (-0.06, 0.11)  # added to the published factor; to others in proportion
 _ROTATION_RANGE_DEG = (-5.4, 5.4)
 
 
@@ -93,7 +94,8 @@ def draw_fit(
         random: Source of randomness.
         flips: Whether half of the images are mirrored.
     """
-    resize = size[1] / width + random.uniform(*_RESIZE_RANGE)
+    resize = size[1] / width
+    resize += random.uniform(*_RESIZE_RANGE) * (resize / _PUBLISHED_RESIZE)
     resized = (int(width * resize), int(height * resize))
     random.uniform(0, 0)  # the height of the crop is drawn, from an empty interval
     left = int(random.uniform(0, max(0, resized[0] - size[1])))

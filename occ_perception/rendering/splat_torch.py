@@ -20,7 +20,8 @@ _BLUR_PIXELS2 = 0.3  # added to the projected covariance: nothing is smaller tha
 _NEAR_M, _FAR_M = 0.01, 1e10
 _MOST_OPAQUE, _LEAST_OPAQUE = 0.999, 1 / 255
 _OPAQUE_ENOUGH = 1e-4  # transmittance at which a pixel is finished
-_PAIRS_AT_ONCE = 2**23  # pixel-Gaussian pairs in memory
+# Pixel-Gaussian pairs at a time: few large steps on a GPU, on a CPU what its cache holds.
+_PAIRS_AT_ONCE = {"cpu": 2**18, "cuda": 2**23}
 
 
 class SplatCameras(NamedTuple):
@@ -216,10 +217,10 @@ def _tile_batches(
     starts = counts.cumsum(0) - counts
     order = counts.argsort(descending=True)
     order = order[: int((counts > 0).sum())]
-    first = 0
+    first, pairs = 0, _PAIRS_AT_ONCE.get(counts.device.type, 2**23)
     while first < len(order):
         most = int(counts[order[first]])
-        batch = order[first : first + max(1, _PAIRS_AT_ONCE // (most * _TILE**2))]
+        batch = order[first : first + max(1, pairs // (most * _TILE**2))]
         first += len(batch)
         steps = torch.arange(most, device=tile.device)
         exists = steps < counts[batch, None]

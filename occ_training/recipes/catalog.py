@@ -69,11 +69,20 @@ def _scenedino() -> Trainable:
     return Trainable(PRESETS, build_field, SceneDinoCheckpoint)
 
 
+def _gaussianflowocc() -> Trainable:
+    from occ_perception.systems.gaussianflowocc.checkpoint import GaussianFlowOccCheckpoint
+    from occ_training.recipes.gaussianflowocc import PRESETS
+    from occ_training.recipes.gaussianflowocc_request import build_requested
+
+    return Trainable(PRESETS, build_requested, GaussianFlowOccCheckpoint)
+
+
 # Each is imported when it is asked for: one system's training must not need another's libraries.
 RECIPES: Mapping[str, Callable[[], Trainable]] = {
     "vlscene": _vlscene,
     "vipocc": _vipocc,
     "scenedino": _scenedino,
+    "gaussianflowocc": _gaussianflowocc,
 }
 
 

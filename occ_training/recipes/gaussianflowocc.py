@@ -93,10 +93,11 @@ def august2025(output: Path) -> GaussianFlowOccPreset:
 def nano(output: Path, steps: int = 1600) -> GaussianFlowOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with small pictures."""
     training = GaussianFlowOccTraining(
-        rate=2e-3,
+        rate=1e-3,
         schedule=StepCosine(steps, warmup=Warmup(50, 0.02)),
         ema=EmaConfig(decay=0.99, ramp=50.0, start=0),
-        targets=SplatTargets(size=(32, 88), neighbours=2, cameras=3),
+        losses=AUGUST_2025,
+        targets=SplatTargets(size=(32, 88), neighbours=2, cameras=6),
         keeps=True,
     )
     loop = LoopConfig(

@@ -100,20 +100,25 @@ class GaussianFlowOccConfig:
 
     @classmethod
     def nano(cls) -> GaussianFlowOccConfig:
-        """Every module of the published model at a fraction of its width.
+        """Every module of the published model at a fraction of its width, for a CPU.
 
-        Grid and input size stay, so that data and labels fit both models.
+        The grid stays, so that labels fit both models; images have half the size.
         """
         return cls(
+            input_size=(128, 352),
             backbone="resnet18",
             backbone_widths=(16, 32, 64, 128),
             backbone_depths=(1, 1, 1, 1),
             channels=64,
-            gaussians=2000,
+            gaussians=3000,
             blocks=2,
             inducing_points=64,
             heads=4,
             sampling_points=4,
+            dropout=0.0,
             head_channels=128,
             flow_channels=128,
+            horizon=3,
+            past_frames=2,
+            reach=3,
         )
