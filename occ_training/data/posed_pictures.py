@@ -50,6 +50,7 @@ class PictureSpec:
         cameras: Folders of the cameras' topics, e.g. "/perspective/left".
         size: Height and width of the pictures, pixels.
         truth: Layers of the procedural world that are wanted: "classes", "depth".
+        truth_cameras: Cameras that they are wanted of; empty = all.
         fisheye: Pinhole view that is cut out of fisheyes.
         world_frame: Frame of the poses.
     """
@@ -57,8 +58,13 @@ class PictureSpec:
     cameras: tuple[str, ...]
     size: tuple[int, int]
     truth: tuple[str, ...] = ()
+    truth_cameras: tuple[str, ...] = ()
     fisheye: FisheyeView = field(default_factory=FisheyeView)
     world_frame: str = "map"
+
+    def wanted_truth(self) -> list[tuple[str, str]]:
+        """Layers with the camera that they belong to."""
+        return [(name, of) for name in self.truth for of in self.truth_cameras or self.cameras]
 
 
 class PictureDrives:
@@ -110,7 +116,11 @@ class PictureDrives:
         for view, folder in zip(scene.views(row), self.spec.cameras, strict=True):
             prepared = stretch(view.frame, size)
             rectifier = scene.rectifier(view.frame.camera.name)
-            truth = {name: scene.label(f"{name} {folder}", row) for name in self.spec.truth}
+            truth = {
+                name: scene.label(f"{name} {folder}", row)
+                for name, of in self.spec.wanted_truth()
+                if of == folder
+            }
             classes, depth = (_values(truth.get(name)) for name in (CLASSES, DEPTH))
             made.append(
                 Picture(
@@ -151,8 +161,7 @@ def _open(bags: Bags, spec: PictureSpec, layers: Mapping[str, str]) -> BagScene:
         topics.append(mine[0])
     labels = dict(layers) | {
         f"{name} {folder}": f"/ground_truth{folder}/{_TOPICS[name]}"
-        for name in spec.truth
-        for folder in spec.cameras
+        for name, folder in spec.wanted_truth()
     }
     wanted = SampleSpec(
         tuple(topics), labels=labels, world_frame=spec.world_frame, fisheye=spec.fisheye

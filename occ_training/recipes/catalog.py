@@ -69,6 +69,14 @@ def _scenedino() -> Trainable:
     return Trainable(PRESETS, build_field, SceneDinoCheckpoint)
 
 
+def _scenedino_classes() -> Trainable:
+    from occ_perception.systems.scenedino.checkpoint import SceneDinoCheckpoint
+    from occ_training.recipes.scenedino_classes import PRESETS
+    from occ_training.recipes.scenedino_request import build_classes
+
+    return Trainable(PRESETS, build_classes, SceneDinoCheckpoint)
+
+
 def _gaussianflowocc() -> Trainable:
     from occ_perception.systems.gaussianflowocc.checkpoint import GaussianFlowOccCheckpoint
     from occ_training.recipes.gaussianflowocc import PRESETS
@@ -82,6 +90,7 @@ RECIPES: Mapping[str, Callable[[], Trainable]] = {
     "vlscene": _vlscene,
     "vipocc": _vipocc,
     "scenedino": _scenedino,
+    "scenedino_classes": _scenedino_classes,
     "gaussianflowocc": _gaussianflowocc,
 }
 

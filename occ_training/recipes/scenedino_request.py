@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from occ_perception.core.errors import ConfigError
+from occ_perception.systems.scenedino.model import SceneDino
+from occ_perception.weights.load import load_weights
+from occ_training.data.bag_scene import Bags
 from occ_training.data.field_views import CAMERAS
 from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, PictureSpec
 from occ_training.engine.checkpointing import CheckpointError, CheckpointFolder
@@ -14,7 +19,10 @@ from occ_training.engine.recipe import Recipe
 from occ_training.labels.toy_patches import ToyPatchNetwork
 from occ_training.recipes.catalog import Request
 from occ_training.recipes.scenedino import SceneDinoPreset, TrainableSceneDino, build_recipe
-from occ_training.recipes.scenedino_data import MultiViewDataset
+from occ_training.recipes.scenedino_classes import ClassesPreset, SemanticSceneDino
+from occ_training.recipes.scenedino_classes import build_recipe as build_classes_recipe
+from occ_training.recipes.scenedino_data import InputDataset, MultiViewDataset
+from occ_training.recipes.scenedino_naming import Naming
 from occ_training.recipes.scenedino_validation import Validation
 
 TOY = "toy"
@@ -38,6 +46,44 @@ def build_field(preset: SceneDinoPreset, request: Request) -> Recipe:
         validate=Validation(config, request.val) if request.val else None,
         bags=tuple(scene.name for scene in drives.scenes),
     )
+
+
+def build_classes(preset: ClassesPreset, request: Request) -> Recipe:
+    """The second stage on the requested bags; clusters are named by the further bags, if any.
+
+    Raises:
+        OccError: Bags or the field's weights cannot be used.
+    """
+    training, config, seed = preset.training, preset.network, preset.loop.seed
+    if not training.field:
+        raise ConfigError(
+            "the second stage stands on the first: give its weights as --training.field"
+        )
+
+    def views(bags: Sequence[Bags], fisheyes: float) -> InputDataset:
+        spec = PictureSpec(CAMERAS, config.input_size, (CLASSES,), CAMERAS[:1])
+        return InputDataset(PictureDrives(bags, spec), fisheyes, seed)
+
+    dataset = views(request.bags, training.fisheyes)
+    labelled = views([Bags(path) for path in request.val] or request.bags, fisheyes=0.0)
+    return build_classes_recipe(
+        preset,
+        dataset,
+        start=lambda network: fill_field(network, Path(training.field)),
+        validate=Naming(labelled, training.naming_frames, training.kmeans, seed),
+        bags=tuple(scene.name for scene in dataset.source.scenes),
+    )
+
+
+def fill_field(network: SemanticSceneDino, weights: Path) -> None:
+    """Fill everything but the semantic head with weights of the first stage.
+
+    Raises:
+        WeightsError: They are of another system or network.
+    """
+    first = SceneDino(replace(network.config, classes=0))
+    load_weights(first, weights, "scenedino")
+    network.load_state_dict(first.state_dict(), strict=False)
 
 
 def _begin(network: TrainableSceneDino, preset: SceneDinoPreset, teacher: str) -> None:
