@@ -196,6 +196,8 @@ def _describe(trainer: Any, recipe: Any, console: Console) -> None:
     for name, reasons in dropped.items():
         table.add_row(f"left out of {name}", ", ".join(f"{n} ({r})" for r, n in reasons.items()))
     console.print(table)
+    if warning := recipe.config.get("warning"):
+        console.print(warning, style="bold red")
 
 
 def _dry_run(trainer: Any, console: Console) -> int:

@@ -6,7 +6,7 @@ at the next frame, and both fisheyes a while later, when the input's surfaces co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from occ_perception.core.errors import BagError
 from occ_training.data.bag_scene import BagScene
+from occ_training.data.frame_lists import Frame
 from occ_training.data.posed_pictures import Picture, PictureDrives
 from occ_training.data.views import MultiView
 
@@ -61,12 +62,19 @@ class SampleViews:
         source: Pictures of the drives with `CAMERAS` or `STEREO`.
         times: When views are taken.
         seed: Of the choice of the fisheyes' frames.
+        only: Inputs that are wanted, as drive and number of the image in it; None = all.
 
     Raises:
-        BagError: No frame has a next one.
+        BagError: No wanted frame has a next one.
     """
 
-    def __init__(self, source: PictureDrives, times: ViewTimes, seed: int = 0) -> None:
+    def __init__(
+        self,
+        source: PictureDrives,
+        times: ViewTimes,
+        seed: int = 0,
+        only: Collection[Frame] | None = None,
+    ) -> None:
         self.source, self._times, self._seed = source, times, seed
         self._fisheyes = len(source.spec.cameras) > len(STEREO)
         self._epoch = 0
@@ -74,12 +82,15 @@ class SampleViews:
             (scene, row, is_right)
             for scene in source.scenes
             for row in scene.anchors.tolist()
-            if follows(scene, row)
+            if follows(scene, row) and (only is None or (scene.name, row) in only)
             for is_right in (False, True)
         ]
         if not self._inputs:
             names = ", ".join(scene.name for scene in source.scenes)
-            raise BagError(f"no frame of {names} has a next one with all cameras and a pose")
+            listed = "" if only is None else " and is listed"
+            raise BagError(
+                f"no frame of {names} has a next one with all cameras and a pose{listed}"
+            )
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -87,6 +98,10 @@ class SampleViews:
     def set_epoch(self, epoch: int) -> None:
         """Make the choice of frames anew."""
         self._epoch = epoch
+
+    def frames(self) -> frozenset[Frame]:
+        """Drive and number of every input."""
+        return frozenset((scene.name, row) for scene, row, _ in self._inputs)
 
     def random(self, index: int) -> np.random.Generator:
         """Random numbers of a sample in this epoch."""

@@ -50,6 +50,9 @@ def export_weights(
     kept = {k: v for k, v in state.items() if k in wanted and not k.endswith(COUNTER)}
     if half:
         kept = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in kept.items()}
+    # What makes scores worthless must not be lost on the way to whoever reports them.
+    warning = checkpoint.config["recipe"].get("warning")
+    source_text = f"{folder.root.name}, step {checkpoint.step}"
     write_weights(
         target,
         kept,
@@ -58,7 +61,7 @@ def export_weights(
             "config": dict(about.config()),
             "labels": about.labels,
             "grid": dict(about.grid()),
-            "source": f"{folder.root.name}, step {checkpoint.step}",
+            "source": f"{source_text}; {warning}" if warning else source_text,
             "source_sha256": sha256_of(source / MODEL),
             "licence": licence,
         },

@@ -18,6 +18,8 @@ from occ_perception.core.errors import BagError, ConfigError
 from occ_training.data.augment import ColourJitter, Recolour
 from occ_training.data.depth_maps import kitti360_depth
 from occ_training.data.field_views import Place, SampleViews, multi_view
+from occ_training.data.frame_lists import Frame
+from occ_training.data.kept import Kept
 from occ_training.data.posed_pictures import Picture, subsampled
 from occ_training.data.samples import LabelImage, Points
 from occ_training.data.snog import SnogSampler, detections_in
@@ -166,10 +168,14 @@ class FieldDataset(Dataset[FieldSamples]):
 
     def __init__(self, views: SampleViews, extras: Extras) -> None:
         self.source, self._views, self._extras = views.source, views, extras
-        self._pseudo: dict[tuple[str, int, int], Tensor] = {}
+        self._pseudo: Kept[tuple[str, int, int], Tensor] = Kept(views.source.spec.kept)
 
     def __len__(self) -> int:
         return len(self._views)
+
+    def frames(self) -> frozenset[Frame]:
+        """Drive and number of every input."""
+        return self._views.frames()
 
     def set_epoch(self, epoch: int) -> None:
         """Make all random choices anew."""
@@ -204,13 +210,14 @@ class FieldDataset(Dataset[FieldSamples]):
 
     def _pseudo_of(self, place: Place, picture: Picture) -> Tensor:
         key = (place.scene.name, place.row, place.camera)
-        if key not in self._pseudo:
-            depth = self._extras.pseudo_depth(place, picture)  # type: ignore[misc]
-            known = depth.isfinite() & (depth > 0)
-            if not known.any():
-                raise BagError(f"drive {place.scene.name}, row {place.row}: empty pseudo depth")
-            self._pseudo[key] = depth.where(known, depth.new_tensor(self._extras.hole_depth_m))
-        return self._pseudo[key]
+        return self._pseudo.get(key, lambda: self._without_holes(place, picture))
+
+    def _without_holes(self, place: Place, picture: Picture) -> Tensor:
+        depth = self._extras.pseudo_depth(place, picture)  # type: ignore[misc]
+        known = depth.isfinite() & (depth > 0)
+        if not known.any():
+            raise BagError(f"drive {place.scene.name}, row {place.row}: the pseudo depth is empty")
+        return depth.where(known, depth.new_tensor(self._extras.hole_depth_m))
 
 
 def lidar_depth(place: Place, picture: Picture) -> Float[Tensor, "1 h w"]:

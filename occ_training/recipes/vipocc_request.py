@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from occ_perception.core.errors import ConfigError
 from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import SampleViews
+from occ_training.data.frame_lists import Frame, leak, read_frames
 from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, PictureSpec
 from occ_training.data.rectify import FisheyeView
 from occ_training.engine.recipe import Recipe
@@ -19,6 +23,7 @@ from occ_training.recipes.vipocc_data import (
     PseudoDepth,
     ToyDepth,
 )
+from occ_training.recipes.vipocc_validation import Validation
 
 
 def build_requested(preset: ViPOccPreset, request: Request) -> Recipe:
@@ -27,16 +32,29 @@ def build_requested(preset: ViPOccPreset, request: Request) -> Recipe:
     Raises:
         OccError: Bags, layers or initial weights cannot be used.
     """
-    dataset = make_dataset(preset, request)
+    train, test = (
+        read_frames(Path(file)) if file else None
+        for file in (preset.training.split.train, preset.training.split.test)
+    )
+    dataset = make_dataset(preset, request, train)
     record = {
         "bags": sorted(scene.name for scene in dataset.source.scenes),
-        "pseudo_depth": request.teacher or "label layer" if preset.network.depth_branch else "",
+        "pseudo_depth": (request.teacher or "labels") if preset.network.depth_branch else "",
+        "warning": leak(train or dataset.frames(), test or frozenset()),
     }
-    return build_recipe(preset, dataset, record=record)
+    validate = Validation(preset.network, request.val) if request.val else None
+    return build_recipe(preset, dataset, validate, record)
 
 
-def make_dataset(preset: ViPOccPreset, request: Request) -> FieldDataset:
+def make_dataset(
+    preset: ViPOccPreset, request: Request, only: Collection[Frame] | None = None
+) -> FieldDataset:
     """Samples of the requested bags.
+
+    Args:
+        preset: Network and training.
+        request: Bags and where pseudo depth comes from.
+        only: Frames that are wanted; None = all.
 
     Raises:
         OccError: Bags or layers cannot be used.
@@ -67,7 +85,8 @@ def make_dataset(preset: ViPOccPreset, request: Request) -> FieldDataset:
         colours=ColourJitter() if training.jitters_colours else None,
     )
     source = PictureDrives(request.bags, spec, layers)
-    return FieldDataset(SampleViews(source, training.times, preset.loop.seed), extras)
+    views = SampleViews(source, training.times, preset.loop.seed, only)
+    return FieldDataset(views, extras)
 
 
 def _pseudo_depth(request: Request, folders: tuple[str, ...]) -> PseudoDepth:
