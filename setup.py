@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 NAME = "occ_perception"
+SYSTEMS = ("vlscene", "vipocc", "scenedino", "langocc", "gaussianflowocc")
 MANIFEST = ElementTree.parse(HERE / "package.xml").getroot()  # noqa: S314 - our own file
 
 
@@ -58,7 +59,7 @@ setup(
     entry_points={
         "console_scripts": [
             "occ = occ_perception.cli:main",
-            "vlscene_node = occ_perception.nodes.vlscene_node:main",
+            *(f"{system}_node = occ_perception.nodes.{system}_node:main" for system in SYSTEMS),
             "bag_player = occ_perception.nodes.bag_player:main",
             "bag_recorder = occ_perception.nodes.bag_recorder:main",
         ],

@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 import occ_perception
+from occ_perception.systems.roles import ROLES as SYSTEMS
 
-EXECUTABLES = {"occ", "vlscene_node", "bag_player", "bag_recorder"}
+NODES = {f"{system}_node" for system in SYSTEMS}
+EXECUTABLES = {"occ", *NODES, "bag_player", "bag_recorder"}
 OWN = {"occ_perception", "occ_training"}
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, fields, replace
 import tyro
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.stereo import StereoTopics, find_stereo
+from occ_perception.bags.rigs import RigTopics, find_rig
 from occ_perception.bags.topics import COMPRESSED
 from occ_perception.core.errors import ConfigError
 from occ_perception.ros.launch_plan import dds_environment, foreign_topics, node_name
 from occ_perception.ros.playback import PlaybackOptions, play
+from occ_perception.ros.topics import image_input, info_input
+from occ_perception.systems.roles import ROLES, anchor_of
 
 DESCRIPTION = """Play a bag into ROS topics, with /clock.
 
@@ -28,9 +30,9 @@ class PlayOptions(PlaybackOptions):
     """Play a bag into ROS topics, with /clock.
 
     Attributes:
-        to: System whose node shall get the stereo pair of the bag: its topics are renamed to the
+        to: System whose node shall get the cameras of the bag: their topics are renamed to the
             inputs of the node as `occ run SYSTEM` starts it.
-        wait: With --to: publish the next pair only when the last one was answered.
+        wait: With --to: publish the next set only when the last one was answered.
     """
 
     to: str | None = None
@@ -41,7 +43,7 @@ class PlayOptions(PlaybackOptions):
 
         Raises:
             ConfigError: --wait without --to, or there is no such system.
-            BagError: The bag has no single stereo pair.
+            BagError: The bag does not have the cameras, or not clearly.
         """
         given = {field.name: getattr(self, field.name) for field in fields(PlaybackOptions)}
         options = PlaybackOptions(**given)
@@ -51,23 +53,21 @@ class PlayOptions(PlaybackOptions):
             return options
         name = node_name(self.to)
         with BagReader(self.bag) as bag:
-            stereo = find_stereo(bag)
+            rig = find_rig(bag, ROLES[self.to])
         topics = self.topics or tuple(foreign_topics(str(self.bag), name))
-        options = replace(options, topics=topics, remap=(*self.remap, *remap_rules(stereo)))
+        options = replace(options, topics=topics, remap=(*self.remap, *remap_rules(rig)))
         if self.wait:
-            options = replace(options, wait_for=f"/{name}/latency", anchor=stereo.left_image)
+            options = replace(
+                options, wait_for=f"/{name}/latency", anchor=rig.images[anchor_of(ROLES[self.to])]
+            )
         return options
 
 
-def remap_rules(stereo: StereoTopics) -> list[str]:
-    """Rules that rename a bag's stereo pair to the inputs of a node."""
-    suffix = COMPRESSED if stereo.compressed else ""
-    return [
-        f"{stereo.left_image}:=/left/image_rect{suffix}",
-        f"{stereo.right_image}:=/right/image_rect{suffix}",
-        f"{stereo.left_info}:=/left/camera_info",
-        f"{stereo.right_info}:=/right/camera_info",
-    ]
+def remap_rules(rig: RigTopics) -> list[str]:
+    """Rules that rename a bag's cameras to the inputs of a node."""
+    suffix = COMPRESSED if rig.compressed else ""
+    images = [f"{topic}:=/{image_input(role)}{suffix}" for role, topic in rig.images.items()]
+    return images + [f"{topic}:=/{info_input(role)}" for role, topic in rig.infos.items()]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,19 +20,20 @@ from rich.progress import (
 from rich.text import Text
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.stereo import find_stereo
 from occ_perception.bags.writer import check_target
 from occ_perception.commands.session import Session, wait_until
 from occ_perception.commands.summary import Summary, summarize
 from occ_perception.core.errors import BagError, ConfigError
+from occ_perception.ros.launch_arguments import LaunchArguments
 from occ_perception.ros.launch_plan import (
-    LaunchArguments,
     ProcessSpec,
     dds_environment,
+    find_inputs,
     node_name,
     plan,
 )
 from occ_perception.ros.watching import AnswerWatch
+from occ_perception.systems.roles import ROLES, anchor_of
 
 PLAYER, RECORDER, VIEWER = "bag_player", "bag_recorder", "rviz"
 MAY_END = {PLAYER, VIEWER}
@@ -55,7 +56,7 @@ def run_bag(system: str, arguments: LaunchArguments, console: Console) -> Answer
         OccError: Something cannot be used, or a process ended before its time.
     """
     specs = prepared(system, arguments)
-    count = count_pairs(arguments)
+    count = count_sets(system, arguments)
     topic = f"/{node_name(system)}/latency"
     with (
         progress(console, count) as show,
@@ -166,12 +167,11 @@ def end_in_order(run: Session, specs: Sequence[ProcessSpec]) -> None:
         run.end(name)
 
 
-def count_pairs(arguments: LaunchArguments) -> int:
-    """Images of the left camera in the bag, each of which wants an answer."""
+def count_sets(system: str, arguments: LaunchArguments) -> int:
+    """Images of the anchor camera in the bag, each of which wants an answer."""
+    topic = find_inputs(system, arguments).images[anchor_of(ROLES[system])]
     with BagReader(arguments.bag) as bag:
-        topic = arguments.left_image or find_stereo(bag).left_image
-        found = bag.topics.get(topic) or bag.topics[f"{topic}/compressed"]
-        return found.count
+        return bag.topics[topic].count
 
 
 def report(output: Path, console: Console) -> Summary:
@@ -214,7 +214,7 @@ def say(console: Console) -> Callable[[str, str], None]:
 
 @contextmanager
 def progress(console: Console, count: int) -> Iterator[Callable[[int], None]]:
-    """A bar of answered pairs."""
+    """A bar of answered sets."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from occ_perception.ros.loading import loader_of
-from occ_perception.ros.node import run
+from occ_perception.ros.system_node import run_system
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node; returns the exit code."""
-    return run("vlscene_node", loader_of("vlscene"), args)
+    return run_system("vlscene", args)
 
 
 if __name__ == "__main__":

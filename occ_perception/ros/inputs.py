@@ -11,19 +11,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from occ_perception.ros import tf_rig
+from occ_perception.ros import odometry, tf_rig
 from occ_perception.ros.messages import stamp_ns
+from occ_perception.ros.odometry import Motion
 from occ_perception.ros.settings import CameraSettings
+from occ_perception.ros.topics import image_input, info_input
 from occ_perception.ros.wall_timer import wall_timer
 from occ_perception.sync.synchronizer import Outcome, Synchronizer
 from occ_perception.sync.transforms_buffer import TransformBuffer
 
 _POLL_PERIOD_S = 0.25
 _RATE_WINDOW = 30
+_ODOMETRY = QoSProfile(
+    depth=100,  # it comes often, and none may be missing around an image
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
 
 
 @dataclass(eq=False)
@@ -51,19 +59,23 @@ class Inputs:
         self,
         node: Any,
         roles: tuple[str, ...],
+        anchor: str,
         settings: CameraSettings,
         rig: tf_rig.CameraRig,
         buffer: TransformBuffer,
+        motion: Motion,
         on_outcome: Callable[[Outcome[Any]], None],
     ) -> None:
         """Subscribe.
 
         Args:
             node: rclpy node.
-            roles: Cameras, the anchor first.
+            roles: Cameras.
+            anchor: The one whose images define the sets.
             settings: Skew, depth, compressed or not.
             rig: Takes the calibrations.
             buffer: Takes the transforms.
+            motion: Takes the odometry, if it wants some.
             on_outcome: Takes what the synchroniser brings about, in the executor's thread.
         """
         self._node = node
@@ -73,7 +85,7 @@ class Inputs:
         self._warned: set[str] = set()
         self._sync: Synchronizer[Any] = Synchronizer(
             roles,
-            roles[0],
+            anchor,
             settings.max_skew_s,
             depth=settings.queue_depth,
             min_period_s=settings.min_period_s,
@@ -82,6 +94,10 @@ class Inputs:
         self.arrivals: dict[str, Arrivals] = {}
         self._subscriptions = [s for role in roles for s in self._subscribe_camera(role, settings)]
         self._subscriptions += self._subscribe_transforms()
+        if motion.uses_odometry:
+            self._subscriptions += [
+                node.create_subscription(Odometry, odometry.TOPIC, motion.take, _ODOMETRY)
+            ]
         self._timer = wall_timer(node, _POLL_PERIOD_S, lambda: on_outcome(self._sync.poll()))
 
     def stop(self) -> Outcome[Any]:
@@ -96,7 +112,7 @@ class Inputs:
         return self._sync.reset()
 
     def _subscribe_camera(self, role: str, settings: CameraSettings) -> list[Any]:
-        topic = self._node.resolve_topic_name(f"{role}/image_rect")
+        topic = self._node.resolve_topic_name(image_input(role))
         message = Image
         if settings.compressed:  # image_transport's rule: below the remapped name
             topic, message = f"{topic}/compressed", CompressedImage
@@ -111,7 +127,7 @@ class Inputs:
             create(message, topic, lambda image: self._on_image(role, image), images),
             create(
                 CameraInfo,
-                f"{role}/camera_info",
+                info_input(role),
                 lambda info: self._on_info(role, info),
                 qos_profile_sensor_data,
             ),

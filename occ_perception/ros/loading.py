@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -12,6 +12,7 @@ from occ_perception.core.errors import ConfigError
 from occ_perception.ros.settings import NodeSettings
 from occ_perception.systems.base import OccupancySystem, Precision
 from occ_perception.systems.catalog import build_system
+from occ_perception.text.wording import Wordings, put_into_force, wordings_of
 from occ_perception.weights.load import load_weights
 from occ_perception.weights.shipped import chosen_weights
 
@@ -24,11 +25,13 @@ class Loaded:
         system: The system.
         device: Where it runs, e.g. "cuda:0".
         weights: Name of its weights; empty = random.
+        wordings: Makes vectors of words, for a system with prompts.
     """
 
     system: OccupancySystem
     device: str
     weights: str
+    wordings: Wordings | None = None
 
 
 Loader = Callable[[NodeSettings], Loaded]
@@ -68,11 +71,20 @@ def loader_of(name: str) -> Loader:
             preset=wanted.preset,
             device=device,
             precision=cast(Precision, wanted.precision),
-            grid_frame=settings.frames.grid,
+            adapt=settings.configured,
         )
         weights = chosen_weights(wanted.weights, name, wanted.preset)
         if weights is not None:
             load_weights(system.network, weights, system=name)
-        return Loaded(system, device, weights.name if weights else "")
+        settings.complete(system)
+        wordings = _with_first_words(system, settings, device) if system.needs.prompts else None
+        return Loaded(system, device, weights.name if weights else "", wordings)
 
     return load
+
+
+def _with_first_words(system: Any, settings: Any, device: str) -> Wordings:
+    """What turns words into vectors; the configured ones are in force."""
+    wordings = wordings_of(system.config, system.labels.name, settings.embeddings, device)
+    put_into_force(system, wordings.of(settings.prompts))
+    return wordings

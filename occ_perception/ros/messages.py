@@ -27,8 +27,8 @@ _CLASSES = {
     "diagnostic_msgs": ("DiagnosticArray", "DiagnosticStatus", "KeyValue"),
     "geometry_msgs": ("Point", "TransformStamped"),
     "nav_msgs": ("OccupancyGrid",),
-    "occ_msgs": ("FrameLatency", "LabelMap", "StageTime", "VoxelGrid"),
-    "sensor_msgs": ("PointCloud2", "PointField"),
+    "occ_msgs": ("FrameLatency", "LabelMap", "SemanticGaussians", "StageTime", "VoxelGrid"),
+    "sensor_msgs": ("CameraInfo", "Image", "PointCloud2", "PointField"),
     "std_msgs": ("ColorRGBA", "Header"),
     "visualization_msgs": ("Marker", "MarkerArray"),
 }

@@ -1,18 +1,14 @@
-"""The lifecycle node around any occupancy system, and its main function."""
+"""The lifecycle node around any occupancy system."""
 
 from __future__ import annotations
 
-import os
-import signal
 import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
@@ -22,11 +18,9 @@ from occ_perception.core.errors import OccError
 from occ_perception.geometry.transforms import transform
 from occ_perception.ros import compat, diagnostics, messages
 from occ_perception.ros.loading import Loader
-from occ_perception.ros.outputs import plan_views
 from occ_perception.ros.params import Parameters
-from occ_perception.ros.pipeline import Pipeline
+from occ_perception.ros.pipeline import Pipeline, check_settings
 from occ_perception.ros.settings import FrameSettings, NodeSettings
-from occ_perception.ros.starting import init_ros
 from occ_perception.ros.wall_timer import wall_timer
 from occ_perception.runtime.warmup import warm_up
 
@@ -57,12 +51,19 @@ def _told(transition: Transition) -> Transition:
 class OccupancyNode(LifecycleNode):
     """Camera images in, voxels out."""
 
-    def __init__(self, name: str, load: Loader, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        load: Loader,
+        settings: type[NodeSettings] = NodeSettings,
+        **options: Any,
+    ) -> None:
         """Declare the parameters.
 
         Args:
             name: Name of the node.
             load: Builds the system from the settings.
+            settings: What can be set.
             options: For rclpy's node.
 
         Raises:
@@ -71,7 +72,7 @@ class OccupancyNode(LifecycleNode):
         super().__init__(name, **options)
         self._load = load
         self._types = messages.ros_types()
-        self._params = Parameters(self, NodeSettings)
+        self._params = Parameters(self, settings)
         self._pipeline: Pipeline | None = None
         self._static_frames: Any = None
         self._state = "unconfigured"
@@ -102,14 +103,13 @@ class OccupancyNode(LifecycleNode):
         """Build the system, load its weights, advertise."""
         try:
             loaded = self._load(self.settings)
-            system = loaded.system
-            plan_views(self.settings.output, system.grid, system.labels)
+            check_settings(self.settings, loaded.system)
             self._introduce(loaded)
         except OccError as error:
             self.get_logger().error(f"cannot configure: {error}")
             return _FAILURE
-        self._params.freeze(lambda s: plan_views(s.output, system.grid, system.labels))
         self._pipeline = Pipeline(self, loaded, lambda: self.settings)
+        self._params.freeze(self._pipeline.check)
         self._broadcast_grid(self.settings.frames)
         self._state = "inactive"
         return _SUCCESS
@@ -215,35 +215,3 @@ class OccupancyNode(LifecycleNode):
         self._diagnostics.publish(
             diagnostics.diagnostic_array(self._types, now_ns, name, health, profiler)
         )
-
-
-def run(name: str, load: Loader, args: list[str] | None = None) -> int:
-    """Run a node until it is told to end; returns the exit code.
-
-    Args:
-        name: Name of the node.
-        load: Builds its system.
-        args: Command line, None = that of the process.
-    """
-    node, code = None, 0
-    try:
-        init_ros(args)
-        node = OccupancyNode(name, load)
-        if node.settings.autostart and not node.start():
-            code = 1
-        else:
-            rclpy.spin(node)
-    except OccError as error:
-        rclpy.logging.get_logger(name).fatal(f"refuses to start: {error}")
-        code = 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        # Ctrl-C arrives twice under a launch file; the second must not interrupt the leaving.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        has_ended = node is None or node.close()
-        rclpy.try_shutdown()
-    if not has_ended:
-        os._exit(code)  # a network in the middle of a frame would hold the process for minutes
-    return code

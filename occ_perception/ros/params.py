@@ -114,33 +114,47 @@ def setting(
     )
 
 
-def rules(cls: type, prefix: str = "") -> Iterator[Rule]:
-    """Rules of all settings in a tree of dataclasses, in order of definition."""
+def rules(cls: type, prefix: str = "", defaults: object = None) -> Iterator[Rule]:
+    """Rules of all settings in a tree of dataclasses, in order of definition.
+
+    Args:
+        cls: Root dataclass.
+        prefix: In front of all names.
+        defaults: Instance with the defaults; by default the root's own, so that it may choose
+            other ones for its groups than they have by themselves.
+    """
+    defaults = cls() if defaults is None else defaults
     kinds = get_type_hints(cls)
     for item in dataclasses.fields(cls):
         kind, name = kinds[item.name], f"{prefix}{item.name}"
+        default = getattr(defaults, item.name)
         if dataclasses.is_dataclass(kind):
-            yield from rules(kind, f"{name}.")  # type: ignore[arg-type]
+            yield from rules(kind, f"{name}.", default)  # type: ignore[arg-type]
         else:
-            yield Rule(name, kind, cast(Value, item.default), **item.metadata)
+            yield Rule(name, kind, cast(Value, default), **item.metadata)
 
 
-def build(cls: type[S], values: Mapping[str, object], prefix: str = "") -> S:
+def build(cls: type[S], values: Mapping[str, object]) -> S:
     """A tree of settings from values by full name; what is not named keeps its default.
 
     Raises:
         ConfigError: A value is wrong, alone or together with others.
     """
-    leaves = {rule.name: rule for rule in rules(cls, prefix)}
-    kinds = get_type_hints(cls)
-    arguments: dict[str, object] = {}
-    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-        name = f"{prefix}{item.name}"
-        if dataclasses.is_dataclass(kinds[item.name]):
-            arguments[item.name] = build(kinds[item.name], values, f"{name}.")
+    leaves = {rule.name: rule for rule in rules(cls)}
+    read = {name: leaves[name].read(value) for name, value in values.items() if name in leaves}
+    return cast(S, _filled(cls(), read, ""))
+
+
+def _filled(defaults: Any, values: Mapping[str, Value], prefix: str) -> Any:
+    """The tree with some of its leaves replaced; every group checks itself."""
+    changes: dict[str, object] = {}
+    for item in dataclasses.fields(defaults):
+        name, default = f"{prefix}{item.name}", getattr(defaults, item.name)
+        if dataclasses.is_dataclass(default):
+            changes[item.name] = _filled(default, values, f"{name}.")
         elif name in values:
-            arguments[item.name] = leaves[name].read(values[name])
-    return cls(**arguments)
+            changes[item.name] = values[name]
+    return dataclasses.replace(defaults, **changes)
 
 
 def refuse_unknown(given: Iterator[str] | list[str], known: list[str]) -> None:

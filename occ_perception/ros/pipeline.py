@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from occ_perception.core.labels import LabelMap
 from occ_perception.core.types import CameraFrame, FrameSet, Prediction
 from occ_perception.ros import images
 from occ_perception.ros.accounting import Accounting
+from occ_perception.ros.extra_outputs import Answer, ExtraOutputs
 from occ_perception.ros.inputs import Inputs
 from occ_perception.ros.loading import Loaded
+from occ_perception.ros.odometry import Motion
 from occ_perception.ros.outputs import Outputs, plan_views
+from occ_perception.ros.prompts import PromptDesk
 from occ_perception.ros.settings import NodeSettings
 from occ_perception.ros.tf_rig import CameraRig
 from occ_perception.ros.volume import host_volume
@@ -19,6 +23,7 @@ from occ_perception.runtime.engine import Engine, Job
 from occ_perception.runtime.profiler import StageTimer
 from occ_perception.sync.synchronizer import Outcome, SyncedSet
 from occ_perception.sync.transforms_buffer import TransformBuffer
+from occ_perception.systems.base import Concern, OccupancySystem
 
 Raw = SyncedSet[Any]
 
@@ -42,8 +47,12 @@ class Pipeline:
         self._node = node
         self._settings = settings
         frames = settings().frames
-        self._rig = CameraRig(loaded.system.needs, self.buffer, frames.grid, frames.tf_timeout_s)
+        system = loaded.system
+        self._rig = CameraRig(system.needs, self.buffer, frames.grid, frames.tf_timeout_s)
+        self._motion = Motion(frames, self.buffer, node.get_logger().warning)
         self._outputs = Outputs(node)
+        self._extras = ExtraOutputs(node, system.offers)
+        self._desk = self._prompt_desk() if loaded.wordings else None
         self._engine: Engine[Raw] | None = None
         self._grey: set[str] = set()
         self._noted: set[str] = set()
@@ -56,15 +65,27 @@ class Pipeline:
     def activate(self) -> None:
         """Start the workers, latch the label map, subscribe."""
         self.accounting.clear()
-        now_ns = self._node.get_clock().now().nanoseconds
-        self._outputs.publish_label_map(self.loaded.system.labels, now_ns)
+        self._latch(self.loaded.system.labels)
         self._engine = Engine(
-            self.loaded.system, self._decode, self._answer, self.accounting.dropped, self._crash
+            self.loaded.system,
+            self._decode,
+            self._answer,
+            self.accounting.dropped,
+            self._crash,
+            self._between,
         )
         self._engine.start()
-        roles = self.loaded.system.needs.cameras
-        cameras = self._settings().cameras
-        self.inputs = Inputs(self._node, roles, cameras, self._rig, self.buffer, self._take)
+        roles, settings = self.loaded.system.needs.cameras, self._settings()
+        self.inputs = Inputs(
+            self._node,
+            roles,
+            settings.anchor(roles),
+            settings.cameras,
+            self._rig,
+            self.buffer,
+            self._motion,
+            self._take,
+        )
 
     def deactivate(self, timeout_s: float) -> None:
         """Unsubscribe and end the workers; what waits is reported as dropped."""
@@ -77,6 +98,19 @@ class Pipeline:
     def destroy(self) -> None:
         """Withdraw the outputs."""
         self._outputs.destroy()
+        self._extras.destroy()
+        if self._desk is not None:
+            self._desk.destroy()
+
+    def check(self, settings: Any) -> None:
+        """Whether live settings may become these.
+
+        Raises:
+            ConfigError: One of them does not fit the system.
+        """
+        check_settings(settings, self.loaded.system)
+        if self._desk is not None:
+            self._desk.check(settings.prompts)
 
     def reset(self) -> None:
         """Forget waiting images, sets under way, the system's history and all counts."""
@@ -87,6 +121,7 @@ class Pipeline:
 
     def _forget(self) -> None:
         self.buffer.clear_timed()
+        self._motion.forget()
         if self._engine is not None:
             self._engine.reset()
 
@@ -111,7 +146,8 @@ class Pipeline:
         timer.seconds["sync"] = raw.waited_s
         with timer.stage("decode"):
             frames = tuple(self._frame(role, raw) for role in self.loaded.system.needs.cameras)
-            return FrameSet(frames, raw.stamp_ns, self._motion(raw.stamp_ns))
+            moves = self.loaded.system.needs.ego_motion
+            return FrameSet(frames, raw.stamp_ns, self._motion.at(raw.stamp_ns) if moves else None)
 
     def _frame(self, role: str, raw: Raw) -> CameraFrame:
         image = images.decode(raw.payloads[role])
@@ -124,11 +160,25 @@ class Pipeline:
         camera = self._rig.camera(role, raw.stamps_ns[role])
         return CameraFrame(image.rgb, camera, raw.stamps_ns[role])
 
-    def _motion(self, stamp_ns: int) -> Any:
-        if not self.loaded.system.needs.ego_motion:
-            return None
-        frames = self._settings().frames
-        return self.buffer.lookup(frames.world, frames.grid, stamp_ns, frames.tf_timeout_s)
+    def _between(self) -> frozenset[str]:
+        """In the inference worker, before a set: let changes come into force."""
+        self._settings().apply(self.loaded.system)
+        if self._desk is not None:
+            self._desk.before_set()
+        return self._extras.wanted()
+
+    def _prompt_desk(self) -> PromptDesk:
+        return PromptDesk(
+            self._node,
+            self.loaded.system,
+            self.loaded.wordings,
+            lambda: self._settings().prompts,
+            self._latch,
+        )
+
+    def _latch(self, labels: LabelMap) -> None:
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._outputs.publish_label_map(labels, now_ns)
 
     def _answer(self, prediction: Prediction, job: Job[Raw]) -> None:
         """In the inference worker: publish a prediction with the stamp of its input."""
@@ -137,12 +187,18 @@ class Pipeline:
             volume = host_volume(prediction, system.labels)
             plan = plan_views(self._settings().output, system.grid, system.labels)
         with timer.stage("publish"):
-            self._outputs.publish(volume, plan)
+            self._outputs.publish_volume(volume, plan)
+            camera = job.views[0].camera
+            frame = self._rig.frame_of(system.needs.cameras[0])
+            self._extras.publish_all(Answer(prediction, volume, camera, frame))
+        if self._desk is not None:
+            self._desk.after_set(job.stamp_ns)
         timer.seconds["total"] = job.raw.waited_s + time.perf_counter() - job.created_s
         self.accounting.published(job.stamp_ns, timer.seconds)
         for note in set(system.notes()) - self._noted:
             self._noted.add(note)
-            self._node.get_logger().info(note)
+            log = self._node.get_logger()
+            (log.warning if isinstance(note, Concern) else log.info)(note)
 
     def _crash(self, error: BaseException) -> None:
         self.crashes += 1
@@ -154,3 +210,13 @@ class Pipeline:
     def _report(self, stamp_ns: int, reason: str, seconds: Any, counts: Any) -> None:
         base = self._settings().frames.base
         self._outputs.publish_latency(stamp_ns, base, reason, seconds, counts)
+
+
+def check_settings(settings: Any, system: OccupancySystem) -> None:
+    """Whether settings fit a system.
+
+    Raises:
+        ConfigError: A class, the height band or the anchor does not.
+    """
+    plan_views(settings.output, system.grid, system.labels)
+    settings.anchor(system.needs.cameras)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.core.labels import LabelMap
 from occ_perception.ros.params import setting
+from occ_perception.systems.roles import anchor_of
 
 
 @dataclass(frozen=True)
@@ -122,3 +124,21 @@ class NodeSettings:
     cameras: CameraSettings = field(default_factory=CameraSettings)
     frames: FrameSettings = field(default_factory=FrameSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+
+    def configured(self, config: Any) -> Any:
+        """The configuration of a system's preset with what was set here."""
+        return replace(config, frame_id=self.frames.grid)
+
+    def complete(self, system: Any) -> None:
+        """Add what a system runs beside its network; called once its weights are loaded.
+
+        Raises:
+            OccError: It cannot be loaded.
+        """
+
+    def anchor(self, roles: tuple[str, ...]) -> str:
+        """The camera whose images define the sets."""
+        return anchor_of(roles)
+
+    def apply(self, system: Any) -> None:
+        """Hand settings that may change at any time to the system; called before every set."""

@@ -12,6 +12,7 @@ from occ_perception.core.camera import Camera
 from occ_perception.core.errors import CalibrationError, TransformError
 from occ_perception.geometry.transforms import Matrix, transform
 from occ_perception.ros.messages import stamp_ns
+from occ_perception.ros.topics import info_input
 from occ_perception.sync.transforms_buffer import TransformBuffer
 from occ_perception.systems.base import Needs
 
@@ -114,6 +115,10 @@ class CameraRig:
             self._infos[role] = info
             self._changed.notify_all()
 
+    def frame_of(self, role: str) -> str:
+        """Optical frame of a camera whose CameraInfo came."""
+        return str(self._info(role).header.frame_id)
+
     def camera(self, role: str, time_ns: int) -> Camera:
         """The calibrated camera with its pose in the grid's frame.
 
@@ -149,7 +154,7 @@ class CameraRig:
             self._changed.wait_for(lambda: role in self._infos, _FIRST_INFO_S)
             if role not in self._infos:
                 raise CalibrationError(
-                    f"camera '{role}' has no CameraInfo yet; publish it or remap {role}/camera_info"
+                    f"camera '{role}' has no CameraInfo yet; publish it or remap {info_input(role)}"
                 )
             return self._infos[role]
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -65,6 +65,7 @@ class Engine(Generic[Raw]):
         on_result: Callable[[Prediction, Job[Raw]], None],
         on_drop: Callable[[int, str, str], None],
         on_crash: Callable[[BaseException], None],
+        between: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         """Wire the workers; nothing runs before `start`.
 
@@ -75,12 +76,15 @@ class Engine(Generic[Raw]):
             on_drop: Called with stamp, reason (a phrase to count by) and details for every set that
                 will not be answered.
             on_crash: Called with an unexpected exception; the worker lives on.
+            between: Called in the inference worker before each set, to change the system where it
+                cannot be seen; returns which of its offers are wanted.
         """
         self._system = system
         self._decode = decode
         self._on_result = on_result
         self._on_drop = on_drop
         self._on_crash = on_crash
+        self._between = between
         self._incoming: LatestSlot[Job[Raw]] = LatestSlot()
         self._prepared: LatestSlot[Job[Raw]] = LatestSlot()
         self._epoch = 0
@@ -172,8 +176,9 @@ class Engine(Generic[Raw]):
     def _infer(self, job: Job[Raw]) -> None:
         if job.context is None:
             raise PredictionError("a set reached inference unprepared; report this as a bug")
+        context = replace(job.context, wanted=self._between())
         with job.timer.stage("infer"), torch.inference_mode():
-            prediction = self._system.infer(job.views, job.context)
+            prediction = self._system.infer(job.views, context)
             if prediction.labels.is_cuda:
                 torch.cuda.synchronize(prediction.labels.device)
         self._on_result(prediction, job)

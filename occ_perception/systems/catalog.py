@@ -15,6 +15,10 @@ from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.system import GaussianFlowOccSystem
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.system import LangOccSystem
+from occ_perception.systems.scenedino.config import SceneDinoConfig
+from occ_perception.systems.scenedino.system import SceneDinoSystem
+from occ_perception.systems.vipocc.config import ViPOccConfig
+from occ_perception.systems.vipocc.system import ViPOccSystem
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.system import VLSceneSystem
 
@@ -40,6 +44,24 @@ SYSTEMS: Mapping[str, SystemEntry] = {
         presets={"published": VLSceneConfig, "nano": VLSceneConfig.nano},
         build=VLSceneSystem,
     ),
+    "vipocc": SystemEntry(
+        title="one image to a density field: occupancy of any grid, and depth",
+        presets={
+            "published": ViPOccConfig,
+            "bts": ViPOccConfig.bts,
+            "nano": ViPOccConfig.nano,
+        },
+        build=ViPOccSystem,
+    ),
+    "scenedino": SystemEntry(
+        title="one image to a field of density and features: classes learnt without labels",
+        presets={
+            "published": SceneDinoConfig,
+            "dinov2": SceneDinoConfig.dinov2,
+            "nano": SceneDinoConfig.nano,
+        },
+        build=SceneDinoSystem,
+    ),
     "langocc": SystemEntry(
         title="six surround cameras and prompts to 200x200x16 voxels of any words",
         presets={
@@ -51,7 +73,11 @@ SYSTEMS: Mapping[str, SystemEntry] = {
     ),
     "gaussianflowocc": SystemEntry(
         title="six surround cameras to moving semantic Gaussians and 200x200x16 voxels (Occ3D)",
-        presets={"published": GaussianFlowOccConfig, "nano": GaussianFlowOccConfig.nano},
+        presets={
+            "published": GaussianFlowOccConfig,
+            "august2025": GaussianFlowOccConfig.august2025,
+            "nano": GaussianFlowOccConfig.nano,
+        },
         build=GaussianFlowOccSystem,
     ),
 }
@@ -77,6 +103,7 @@ def build_system(
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
     grid_frame: str | None = None,
+    adapt: Callable[[Any], Any] | None = None,
 ) -> OccupancySystem:
     """Make a system with random weights; `weights.load.load_weights` fills `system.network`.
 
@@ -86,6 +113,7 @@ def build_system(
         device: Where it runs.
         precision: "fp32", "bf16" or "fp16".
         grid_frame: Frame of the grid if it is not the configuration's.
+        adapt: Turns the preset's configuration into the one that is wanted.
 
     Raises:
         ConfigError: The name or the preset is not known.
@@ -98,4 +126,6 @@ def build_system(
     config = entry.presets[preset]()
     if grid_frame:
         config = replace(config, frame_id=grid_frame)
+    if adapt:
+        config = adapt(config)
     return entry.build(config, torch.device(device), precision)

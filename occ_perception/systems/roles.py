@@ -23,6 +23,14 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "langocc": SURROUND_CAMERAS,
     "gaussianflowocc": SURROUND_CAMERAS,
 }
+# Systems whose classes are words, and what others offer beside voxels; a test holds both to the
+# systems.
+PROMPTED = frozenset({"langocc"})
+OFFERS: Mapping[str, tuple[str, ...]] = {
+    "vipocc": ("depth", "predicted_depth"),
+    "scenedino": ("depth", "feature_picture", "segmentation"),
+    "gaussianflowocc": ("gaussians",),
+}
 
 
 def anchor_of(roles: Sequence[str]) -> str:

@@ -11,10 +11,12 @@ import pytest
 import tyro
 
 from occ_perception.bags.reader import BagReader
+from occ_perception.bags.rigs import named_rig
 from occ_perception.bags.stereo import find_stereo
 from occ_perception.bags.writer import BagWriter
 from occ_perception.core.errors import BagError, ConfigError, WeightsError
-from occ_perception.ros.launch_plan import LaunchArguments, plan
+from occ_perception.ros.launch_arguments import LaunchArguments, from_values
+from occ_perception.ros.launch_plan import plan
 
 pytestmark = pytest.mark.ros
 OCC = [sys.executable, "-m", "occ_perception.cli"]
@@ -29,12 +31,24 @@ def stamps(path, topic):
 def test_options_are_the_launch_arguments():
     from occ_perception.commands.run import options_class
 
-    defaults = dataclasses.asdict(tyro.cli(options_class(), args=["vlscene"]))
-    assert defaults.pop("system") == "vlscene"
-    assert defaults == dataclasses.asdict(LaunchArguments())
-    words = ["vlscene", "--no-wait", "--rate", "2", "--left-image", "/a"]
-    given = tyro.cli(options_class(), args=words)
-    assert (given.wait, given.rate, given.left_image) == (False, 2.0, "/a")
+    def given(system, *words):
+        options = tyro.cli(options_class(system), args=words)
+        return from_values(system, dataclasses.asdict(options))
+
+    assert given("vlscene") == given("scenedino") == LaunchArguments()
+    words = ["--no-wait", "--rate", "2", "--cam-back-info", "/b"]
+    assert given("langocc", *words, "--prompts", "car, bus") == LaunchArguments(
+        wait=False, rate=2.0, infos={"CAM_BACK": "/b"}, prompts=("car", "bus")
+    )
+
+
+def test_help_names_the_systems_and_options_come_after_one(capsys):
+    from occ_perception.commands.run import main
+
+    assert main([]) == 0
+    assert "gaussianflowocc" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="name the system first: "):
+        main(["--bag", "x"])
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -44,11 +58,11 @@ def test_play_sends_the_pair_to_where_the_node_listens(compressed, street_bag):
     options = PlayOptions(bag=street_bag, to="vlscene", wait=True).playback()
     assert options.wait_for == "/vlscene_node/latency"
     assert options.anchor == LEFT
-    with BagReader(street_bag) as bag:
-        stereo = dataclasses.replace(find_stereo(bag), compressed=compressed)
+    images = {"left": "/l/image", "right": "/r/image"}
+    rig = named_rig(images, {}, compressed=compressed)
     arguments = LaunchArguments(output="x", compressed=compressed)
     recorder = next(p for p in plan("vlscene", arguments) if p.name == "bag_recorder")
-    for rule in remap_rules(stereo):
+    for rule in remap_rules(rig):
         assert rule.split(":=")[1] in recorder.arguments
 
 

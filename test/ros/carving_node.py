@@ -5,7 +5,7 @@ import sys
 from ros.carving_system import FAR, NEAR, CarvingSystem
 
 from occ_perception.ros.loading import Loaded
-from occ_perception.ros.node import run
+from occ_perception.ros.system_node import run
 
 
 def load(settings):

@@ -21,6 +21,8 @@ FAR = GridSpec((8.0, -6.0, -2.0), (0.2, 0.2, 0.2), (90, 60, 20), "velodyne")
 
 
 class CarvingSystem:
+    offers = ()
+
     def __init__(self, grid_frame="velodyne", *, ego_motion=False, grid=NEAR):
         self.needs = Needs(cameras=("left", "right"), stereo=True, ego_motion=ego_motion)
         self.grid = dataclasses.replace(grid, frame_id=grid_frame)

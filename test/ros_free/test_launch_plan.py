@@ -12,8 +12,11 @@ from bags.sample_bags import write_stereo_bag
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.writer import BagWriter
 from occ_perception.core.errors import BagError, ConfigError
-from occ_perception.ros import launch_plan
-from occ_perception.ros.launch_plan import LaunchArguments, plan
+from occ_perception.ros import launch_arguments, launch_plan, topics
+from occ_perception.ros.launch_arguments import LaunchArguments, from_values
+from occ_perception.ros.launch_plan import plan, systems
+from occ_perception.systems.catalog import SYSTEMS
+from occ_perception.systems.roles import OFFERS, PROMPTED, ROLES, anchor_of
 
 IMAGES = ("/camera/left/image_rect", "/camera/right/image_rect")
 
@@ -56,8 +59,8 @@ def test_without_waiting_the_player_keeps_the_bags_time(bag):
 
 def test_compressed_images_are_noticed(shared_dir):
     bag = str(shared_dir / "data/rosbag2_from_real/kitti_06")
-    for named in ({}, {"left_image": IMAGES[0], "right_image": IMAGES[1]}):
-        specs = by_name(plan("vlscene", LaunchArguments(bag=bag, **named)))
+    for named in ({}, {"left": IMAGES[0], "right": IMAGES[1]}):
+        specs = by_name(plan("vlscene", LaunchArguments(bag=bag, images=named)))
         words = specs["vlscene_node"].arguments
         assert "cameras.compressed:=true" in words
         assert f"left/image_rect:={IMAGES[0]}" in words  # the node appends /compressed itself
@@ -66,24 +69,26 @@ def test_compressed_images_are_noticed(shared_dir):
 
 
 def test_named_live_topics_are_remapped_with_their_camera_infos():
-    (node,) = plan("vlscene", LaunchArguments(left_image="/a/l/image", right_image="/a/r/image"))
+    (node,) = plan("vlscene", LaunchArguments(images={"left": "/a/l/image", "right": "/a/r/image"}))
     assert "left/camera_info:=/a/l/camera_info" in node.arguments
     (node,) = plan(
         "vlscene",
-        LaunchArguments(left_image="/a/l/image", right_image="/a/r/image", left_info="/calib"),
+        LaunchArguments(
+            images={"left": "/a/l/image", "right": "/a/r/image"}, infos={"left": "/calib"}
+        ),
     )
     assert "left/camera_info:=/calib" in node.arguments
 
 
 def test_live_images_may_be_compressed():
-    for topics in ({}, {"left_image": "/l/image", "right_image": "/r/image/compressed"}):
-        named = LaunchArguments(compressed=True, output="out", **topics)
+    for images in ({}, {"left": "/l/image", "right": "/r/image/compressed"}):
+        named = LaunchArguments(compressed=True, output="out", images=images)
         node, recorder = plan("vlscene", named)
         assert "cameras.compressed:=true" in node.arguments
-        left = topics.get("left_image", "/left/image_rect")
+        left = images.get("left", "/left/image_rect")
         assert f"{left}/compressed" in recorder.arguments
         assert not any("/compressed/compressed" in word for word in recorder.arguments)
-    told_by_name = LaunchArguments(left_image="/l/i/compressed", right_image="/r/i/compressed")
+    told_by_name = LaunchArguments(images={"left": "/l/i/compressed", "right": "/r/i/compressed"})
     (node,) = plan("vlscene", told_by_name)
     assert "cameras.compressed:=true" in node.arguments
     assert "left/image_rect:=/l/i" in node.arguments
@@ -147,7 +152,7 @@ def test_the_viewer_is_started_where_there_is_one(monkeypatch):
     assert len(plan("vlscene", LaunchArguments(rviz=True))) == 1
     monkeypatch.setattr(launch_plan.shutil, "which", lambda name: f"/bin/{name}")
     assert len(plan("vlscene", LaunchArguments())) == 1
-    named = LaunchArguments(rviz=True, left_image="/l/image", right_image="/r/image")
+    named = LaunchArguments(rviz=True, images={"left": "/l/image", "right": "/r/image"})
     viewer = plan("vlscene", named)[-1]
     assert (viewer.package, viewer.executable) == ("rviz2", "rviz2")
     assert viewer.arguments[1].endswith("config/vlscene.rviz")
@@ -168,22 +173,53 @@ def test_every_process_gets_the_large_shared_memory_unless_the_user_chose(bag, m
 def test_mistakes_are_named(bag):
     with pytest.raises(ConfigError, match="unknown system 'vlscen'; did you mean 'vlscene'"):
         plan("vlscen", LaunchArguments())
-    with pytest.raises(ConfigError, match="both left_image and right_image"):
-        plan("vlscene", LaunchArguments(left_image="/a"))
+    with pytest.raises(ConfigError, match="name all of left_image, right_image, or none"):
+        from_values("vlscene", {"left_image": "/a"})
     with pytest.raises(BagError, match="no topic /a; it has"):
-        plan("vlscene", LaunchArguments(bag=bag, left_image="/a", right_image="/b"))
+        plan("vlscene", LaunchArguments(bag=bag, images={"left": "/a", "right": "/b"}))
     with pytest.raises(ConfigError, match="'rate' is 'fast', it must be a number"):
-        launch_plan.from_text({"rate": "fast"})
+        launch_arguments.from_text("vlscene", {"rate": "fast"})
     with pytest.raises(ConfigError, match="'wait' is 'maybe', it must be true or false"):
-        launch_plan.from_text({"wait": "maybe"})
+        launch_arguments.from_text("vlscene", {"wait": "maybe"})
 
 
-def test_text_and_back():
-    texts = {argument.name: argument.default for argument in launch_plan.declared_arguments()}
-    assert launch_plan.from_text(texts) == LaunchArguments()
-    assert launch_plan.from_text({"wait": "False", "rate": "0.5"}) == LaunchArguments(
-        wait=False, rate=0.5
-    )
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_text_and_back(system):
+    declared = launch_arguments.declared_arguments(system)
+    texts = {argument.name: argument.default for argument in declared}
+    assert launch_arguments.from_text(system, texts) == LaunchArguments()
+    given = launch_arguments.from_text(system, {"wait": "False", "rate": "0.5"})
+    assert given == LaunchArguments(wait=False, rate=0.5)
+    assert ("prompts" in texts) == (system in PROMPTED)
+
+
+def test_prompts_reach_the_node_as_a_list():
+    chosen = launch_arguments.from_text("langocc", {"prompts": "car, traffic cone,"})
+    assert chosen.prompts == ("car", "traffic cone")
+    (node,) = plan("langocc", chosen)
+    given = dict(word.split(":=", 1) for word in node.arguments if ":=" in word)
+    assert yaml.safe_load(given["prompts"]) == ["car", "traffic cone"]
+
+
+def test_every_system_has_node_launch_file_parameters_and_view(repository):
+    assert systems() == sorted(SYSTEMS) == sorted(ROLES)
+    for system in systems():
+        assert (repository / f"launch/{system}.launch.py").is_file()
+        assert (repository / f"config/{system}.yaml").is_file()
+        assert (repository / f"config/{system}.rviz").is_file()
+
+
+def test_six_cameras_of_a_real_bag_are_remapped_and_the_front_one_sets_the_pace(shared_dir):
+    bag = str(shared_dir / "data/rosbag2_from_real/nuscenes_scene_0061")
+    specs = by_name(plan("gaussianflowocc", LaunchArguments(bag=bag, output="out")))
+    words = specs["gaussianflowocc_node"].arguments
+    assert "cam_back_left/image_rect:=/cam_back_left/image_rect_color" in words
+    assert sum(word == "-r" for word in words) == 6  # calibrations have the node's own names
+    player = specs["bag_player"].arguments
+    anchor = player[player.index("--anchor") + 1]
+    assert anchor == "/cam_front/image_rect_color/compressed"
+    recorded = specs["bag_recorder"].arguments
+    assert {"/gaussianflowocc_node/gaussians", "/cam_back/camera_info", "/tf"} <= set(recorded)
 
 
 # --- the launch file, with stand-ins for the modules of an installed ROS --------------------------
@@ -207,32 +243,44 @@ def launch(monkeypatch):
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "occ_perception.ros.launching", raising=False)
 
 
-def test_the_launch_file_declares_and_uses_every_argument(launch, repository, bag):
-    described = runpy.run_path(str(repository / "launch/vlscene.launch.py"))
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_launch_file_declares_and_uses_every_argument(launch, repository, system):
+    described = runpy.run_path(str(repository / f"launch/{system}.launch.py"))
     *declared, start = described["generate_launch_description"]()
     defaults = {item.args[0]: item.default_value for item in declared}
-    assert defaults == {a.name: a.default for a in launch_plan.declared_arguments()}
+    arguments = launch_arguments.declared_arguments(system)
+    assert defaults == {a.name: a.default for a in arguments}
     assert all(item.description for item in declared)
 
-    context = defaults | {"bag": bag, "output": "out"}
+    context = defaults | {"output": "out", "compressed": "true"}
     nodes = start.function(context)
     assert context == {}, "arguments that are declared but not used"
-    expected = plan("vlscene", LaunchArguments(bag=bag, output="out"))
+    expected = plan(system, LaunchArguments(output="out", compressed=True))
     assert [(n.executable, tuple(n.arguments)) for n in nodes] == [
         (spec.executable, spec.arguments) for spec in expected
     ]
     assert all(n.additional_env == spec.env for n, spec in zip(nodes, expected, strict=True))
 
 
-def test_the_viewer_shows_topics_that_exist_and_asks_for_no_more_than_they_give(repository):
-    view = yaml.safe_load((repository / "config/vlscene.rviz").read_text())["Visualization Manager"]
-    topics = {d["Topic"]["Value"]: d["Topic"] for d in view["Displays"] if "Topic" in d}
-    outputs = {f"/vlscene_node/{name}" for name in ("points", "grid", "markers")}
-    assert set(topics) == {*outputs, "/left/image_rect"}
-    assert topics["/left/image_rect"]["Reliability Policy"] == "Best Effort"
-    assert all(topic["Durability Policy"] == "Volatile" for topic in topics.values())
-    assert view["Global Options"]["Fixed Frame"] == "velodyne"
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_viewer_shows_topics_that_exist_and_asks_for_no_more_than_they_give(repository, system):
+    view = yaml.safe_load((repository / f"config/{system}.rviz").read_text())
+    view = view["Visualization Manager"]
+    shown = {d["Topic"]["Value"]: d["Topic"] for d in view["Displays"] if "Topic" in d}
+    images = {f"/{topics.image_input(role)}" for role in ROLES[system]}
+    anchor = f"/{topics.image_input(anchor_of(ROLES[system]))}"
+    outputs = {f"/{system}_node/{name}" for name in ("points", "grid", "markers")}
+    assert outputs <= set(shown) - images <= {*outputs, *launch_plan.outputs(system)}
+    assert anchor in shown
+    assert all(shown[image]["Reliability Policy"] == "Best Effort" for image in images & {*shown})
+    assert all(topic["Durability Policy"] == "Volatile" for topic in shown.values())
+    grid = SYSTEMS[system].presets["published"]().grid
+    assert view["Global Options"]["Fixed Frame"] == grid.frame_id
     boxes = next(d for d in view["Displays"] if d["Name"] == "Voxels")
-    assert (boxes["Style"], boxes["Size (m)"]) == ("Boxes", 0.2)
+    assert (boxes["Style"], boxes["Size (m)"]) == ("Boxes", grid.voxel_size_m[0])
+    for offer in OFFERS.get(system, ()):
+        outputs = {f"/{system}_node/{topic}" for topic in topics.OFFER_TOPICS[offer]}
+        assert outputs & set(shown), f"nobody sees {offer}"

@@ -10,6 +10,8 @@ from occ_perception.core.errors import ConfigError
 from occ_perception.core.labels import load_label_map
 from occ_perception.ros import params
 from occ_perception.ros.settings import NodeSettings, OutputSettings
+from occ_perception.ros.system_settings import SETTINGS
+from occ_perception.systems.roles import SURROUND_CAMERAS
 
 NAMES = [rule.name for rule in params.rules(NodeSettings)]
 
@@ -88,18 +90,48 @@ def test_names_that_rcl_reads_itself_are_no_mistake():
     params.refuse_unknown(["use_sim_time", "qos_overrides./tf.subscription.depth"], NAMES)
 
 
-def test_the_shipped_file_says_what_the_dataclass_says(repository):
-    text = (repository / "config/vlscene.yaml").read_text()
+@pytest.mark.parametrize("system", SETTINGS)
+def test_the_shipped_file_says_what_the_dataclass_says(repository, system):
+    kind = SETTINGS[system]
+    names = [rule.name for rule in params.rules(kind)]
+    text = (repository / f"config/{system}.yaml").read_text()
     tree = yaml.safe_load(text)["/**"]["ros__parameters"]
     flat = {
         f"{group}.{name}" if isinstance(values, dict) else group: value
         for group, values in tree.items()
         for name, value in (values.items() if isinstance(values, dict) else [("", values)])
     }
-    params.refuse_unknown(list(flat), NAMES)
-    assert params.build(NodeSettings, flat) == NodeSettings()
+    params.refuse_unknown(list(flat), names)
+    assert params.build(kind, flat) == kind()
     # What YAML cannot say empty is shown as a comment; nothing is left out.
-    assert all(f"{name.rpartition('.')[2]}:" in text for name in NAMES)
+    assert all(f"{name.rpartition('.')[2]}:" in text for name in names)
+
+
+def test_a_system_may_choose_other_defaults_for_a_group():
+    defaults = {rule.name: rule.default for rule in params.rules(SETTINGS["langocc"])}
+    assert defaults["frames.grid"] == "base_link"
+    assert defaults["output.min_height_m"] == 0.3
+    built = params.build(SETTINGS["langocc"], {"output.points": False})
+    assert (built.output.min_height_m, built.output.points) == (0.3, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"grid.voxel_size_m": 0.3}, "do not fill the space"),
+        ({"grid.upper_m": [0.0, 25.6, 4.4]}, "do not fill the space"),
+        ({"grid.lower_m": [0.0, 1.0]}, "three finite numbers"),
+    ],
+)
+def test_grids_that_voxels_do_not_fill_are_refused(values, words):
+    with pytest.raises(ConfigError, match=words):
+        params.build(SETTINGS["vipocc"], values)
+
+
+def test_an_anchor_that_is_no_camera_is_refused():
+    settings = params.build(SETTINGS["gaussianflowocc"], {"cameras.anchor": "CAM_TOP"})
+    with pytest.raises(ConfigError, match="'CAM_TOP', choose one of CAM_FRONT_LEFT, CAM_FRONT,"):
+        settings.anchor(SURROUND_CAMERAS)
 
 
 def test_blocking_classes_by_name():

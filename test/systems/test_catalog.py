@@ -5,7 +5,7 @@ import pytest
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.base import OccupancySystem
 from occ_perception.systems.catalog import SYSTEMS, build_system, find_system
-from occ_perception.systems.roles import ROLES, anchor_of
+from occ_perception.systems.roles import OFFERS, PROMPTED, ROLES, anchor_of
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -15,6 +15,8 @@ def test_every_system_keeps_the_contract_and_has_the_published_preset(name):
     assert isinstance(system, OccupancySystem)
     assert system.grid.frame_id == "lidar"
     assert system.needs.cameras == ROLES[name]
+    assert system.needs.prompts == (name in PROMPTED)
+    assert tuple(system.offers) == OFFERS.get(name, ())
     assert not system.network.training
 
 

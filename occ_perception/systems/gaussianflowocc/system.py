@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from occ_perception.blocks.surround_input import prepare_view
 from occ_perception.core.errors import CalibrationError, PredictionError
@@ -16,8 +18,11 @@ from occ_perception.systems.base import Context, Needs, Precision, autocast
 from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
 from occ_perception.systems.continuity import Continuity
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
+from occ_perception.systems.gaussianflowocc.flow import dynamic_gaussians
 from occ_perception.systems.gaussianflowocc.history import GaussianHistory
-from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
+from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc, GaussianScene
+
+_KEY_FRAME_S = 0.5  # between two key frames in training
 
 
 class GaussianFlowOccSystem:
@@ -91,12 +96,15 @@ class GaussianFlowOccSystem:
                 )
             voxels = self.network.voxels(gaussians, self.reach)
             free = voxels.free(self.config.free_below)
+            extras = gaussians._asdict()
+            if "gaussians" in context.wanted:
+                extras["flow"] = self._velocity(scene)
         return Prediction(
             labels=torch.where(free, self.labels.free_id, voxels.classes),
             grid=self.grid,
             stamp_ns=context.stamp_ns,
             confidence=torch.where(free, 1 - voxels.density, voxels.density),
-            extras=gaussians._asdict(),
+            extras=extras,
         )
 
     def reset(self) -> None:
@@ -107,6 +115,14 @@ class GaussianFlowOccSystem:
     def notes(self) -> Sequence[str]:
         """Cameras unlike those of the training, and jumps of the pose."""
         return [*self._cameras.concerns(), *self._continuity.concerns]
+
+    def _velocity(self, scene: GaussianScene) -> Float[Tensor, "g 3"]:
+        """Motion of every Gaussian in the vehicle's frame, m/s; zero where its class stands."""
+        network, config = self.network, self.config
+        next_step = torch.tensor([config.horizon + 1], device=self.device)
+        displacement = network.flow(scene.features, next_step)[0, :, 0].float()
+        moves = dynamic_gaussians(scene.gaussians.logits, config.dynamic_ids)[0]
+        return torch.where(moves[:, None], displacement / _KEY_FRAME_S, 0.0)
 
     def _check_count(self, views: Sequence[PreparedView]) -> None:
         if len(views) != len(self.needs.cameras):

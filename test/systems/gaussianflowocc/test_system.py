@@ -105,3 +105,13 @@ def test_a_wider_reach_is_taken_up_at_once(system):
     system.reset()
     system.reach = 4
     assert (predict(system, 1).labels != 17).sum() > narrow
+
+
+def test_motion_is_only_told_where_somebody_asks_and_only_of_what_can_move(system):
+    views = [system.preprocess(frame(name)) for name in CONFIG.cameras]
+    asked = Context(stamp_ns=5, T_world_base=np.eye(4), wanted=frozenset({"gaussians"}))
+    extras = system.infer(views, asked).extras
+    moves = torch.isin(extras["logits"].argmax(1) + 1, torch.tensor(CONFIG.dynamic_ids))
+    assert extras["flow"].shape == (60, 3)
+    assert (extras["flow"].abs().sum(1) > 0).tolist() == moves.tolist()
+    assert "flow" not in predict(system, 2).extras
