@@ -85,6 +85,14 @@ def _gaussianflowocc() -> Trainable:
     return Trainable(PRESETS, build_requested, GaussianFlowOccCheckpoint)
 
 
+def _langocc() -> Trainable:
+    from occ_perception.systems.langocc.checkpoint import LangOccCheckpoint
+    from occ_training.recipes.langocc import PRESETS
+    from occ_training.recipes.langocc_request import build_requested
+
+    return Trainable(PRESETS, build_requested, LangOccCheckpoint)
+
+
 # Each is imported when it is asked for: one system's training must not need another's libraries.
 RECIPES: Mapping[str, Callable[[], Trainable]] = {
     "vlscene": _vlscene,
@@ -92,6 +100,7 @@ RECIPES: Mapping[str, Callable[[], Trainable]] = {
     "scenedino": _scenedino,
     "scenedino_classes": _scenedino_classes,
     "gaussianflowocc": _gaussianflowocc,
+    "langocc": _langocc,
 }
 
 

@@ -104,21 +104,22 @@ def reduced(output: Path) -> LangOccPreset:
     return LangOccPreset(LangOccConfig.reduced(), training, published(output).loop)
 
 
-def nano(output: Path, steps: int = 1500) -> LangOccPreset:
+def nano(output: Path, steps: int = 1200) -> LangOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with few rays."""
     training = LangOccTraining(
-        rate=2e-3,
+        rate=3e-3,
         schedule=StepCosine(steps, warmup=Warmup(50, 0.02)),
-        ema=EmaConfig(decay=0.99, ramp=50.0, start=0),
-        targets=RayTargets(count=2048),
-        sampling=RaySampling(fine=60),
+        ema=EmaConfig(decay=0.98, ramp=50.0, start=0),
+        targets=RayTargets(count=1536),
+        sampling=RaySampling(fine=48),
         density=0.05,
+        augments=False,
         reducer=ReducerTraining(steps=1000, rate=1e-2),
         keeps=True,
     )
     loop = LoopConfig(
         output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=5.0, workers=0,
-        checkpoint_every=100, keep=2,
+        checkpoint_every=50, keep=2,
     )  # fmt: skip
     return LangOccPreset(LangOccConfig.nano(), training, loop)
 

@@ -118,26 +118,26 @@ class LangOccConfig:
     def nano(cls) -> LangOccConfig:
         """Every module of the published model at a fraction of its width, on smaller images.
 
-        It computes voxels twice as wide and long; the grid of the labels stays. It speaks the toy
-        language of the procedural world.
+        It computes voxels four times as wide and long; the grid of the labels stays. It speaks the
+        toy language of the procedural world.
         """
         return replace(
             cls.reduced(),
-            input_size=(128, 352),
+            input_size=(96, 288),
             backbone="resnet18",
             backbone_widths=(16, 32, 64, 128),
             backbone_depths=(1, 1, 1, 1),
             neck_channels=32,
             aspp_channels=12,
-            context_channels=8,
+            context_channels=12,
             bins=44,
             depth_step_m=1.0,
-            stage_channels=(8, 16, 32),
-            stage_blocks=(1, 1, 1),
+            stage_channels=(16, 32),
+            stage_blocks=(1, 1),
             scene_channels=24,
             language_channels=32,
             clip="toy text encoder",
             vocabulary="toy_world",
             clip_channels=128,
-            coarseness=(2, 2, 1),
+            coarseness=(4, 4, 1),
         )
