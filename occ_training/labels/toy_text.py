@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import torch
 
-from occ_perception.text.embeddings import TextEmbeddings
-from occ_perception.text.vocabulary import Vocabulary, check_prompts
+from occ_perception.text.embeddings import TextEmbeddings, save_embeddings
+from occ_perception.text.vocabulary import Vocabulary, check_prompts, load_vocabulary
 from occ_training.world.teachers import COLORS, SYNONYMS, TOY_TEXT_ENCODER, text_embedding
 
 
@@ -51,3 +53,16 @@ def unseen_words(vocabulary: Vocabulary) -> tuple[str, ...]:
     """Synonyms that a vocabulary has not: what a model can only know by their likeness."""
     names = [name for names in SYNONYMS.values() for name in names[1:]]
     return tuple(name for name in names if name not in vocabulary.prompts)
+
+
+def write_table(path: Path, channels: int) -> TextEmbeddings:
+    """Write the vectors of all words that are known, as they come with the package.
+
+    Args:
+        path: File to write; `text.shipped.table_path` says where it is looked for.
+        channels: Width of the space; the nano preset's is 128.
+    """
+    words = dict.fromkeys((*load_vocabulary("toy_world").prompts, *known_words()))
+    made = ToyTextEncoder(channels).encode(tuple(words))
+    save_embeddings(path, replace(made, vectors=made.vectors.half()))
+    return made
