@@ -32,6 +32,9 @@ CHECKPOINTS = {
     ),
     "repvit": ("occ_perception.systems.vlscene.checkpoint", "BackboneCheckpoint"),
     "lseg": ("occ_training.labels.lseg", "LSegCheckpoint"),
+    "depth_prior": ("occ_perception.blocks.depth_prior", "DepthPriorCheckpoint"),
+    "maskclip_plus": ("occ_training.labels.maskclip", "StudentCheckpoint"),
+    "maskclip": ("occ_training.labels.maskclip", "ClipCheckpoint"),
 }
 
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from occ_perception.bags.images import decode_values
 from occ_perception.core.errors import BagError, ConfigError
-from occ_training.labels.answers import packed_depth
 from occ_training.labels.bag_images import BagImage, BagImages
 from occ_training.labels.layers import DEPTH, LANGUAGE, MASKS, RAYS, STREET, truth_topic
 from occ_training.labels.lidar_rays import RaySource
@@ -70,13 +69,11 @@ class ToyLayers:
     Attributes:
         kinds: Layers to make.
         channels: Channels of the text-image vectors.
-        depth_form: How depth is kept, "fp16" or "png16".
         rays: Where rays come from.
     """
 
     kinds: tuple[str, ...] = (DEPTH, MASKS)
     channels: int = 512
-    depth_form: str = "fp16"
     rays: RaySource = field(default_factory=RaySource)
 
     def __post_init__(self) -> None:
@@ -93,7 +90,7 @@ class ToyLayers:
     def name(self) -> str:
         """Identity."""
         kinds = ",".join(sorted(self.kinds))
-        return f"stand-in ({TOY_TEXT_ENCODER}); {kinds}; {self.channels}; {self.depth_form}"
+        return f"stand-in ({TOY_TEXT_ENCODER}); {kinds}; {self.channels}"
 
     def __call__(self, image: BagImage, bag: BagImages) -> dict[str, npt.NDArray[np.generic]]:
         """The layers of an image.
@@ -104,8 +101,7 @@ class ToyLayers:
         made: dict[str, npt.NDArray[np.generic]] = {}
         if DEPTH in self.kinds:
             depth_m = truth(image, bag, "depth")
-            guess = toy_depth(depth_m, random_of(image, bag, DEPTH))
-            made[DEPTH] = packed_depth(guess, self.depth_form)
+            made[DEPTH] = toy_depth(depth_m, random_of(image, bag, DEPTH))
         if MASKS in self.kinds or STREET in self.kinds:
             street = toy_classes(*things(image, bag), random_of(image, bag, MASKS))
             named = {STREET: street, MASKS: occ3d_of_street()[street]}

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -74,6 +76,29 @@ def test_a_stopped_worker_goes_on_where_it_was(tmp_path):
     again = Counting()
     assert label(again, tmp_path, Shard()).is_complete
     assert again.asked == [4, 5, 6]
+
+
+class Dying(Counting):
+    """Is killed without a chance to tidy up."""
+
+    def answer(self, frame):
+        if frame == self.fails_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().answer(frame)
+
+
+def test_a_killed_worker_leaves_nothing_half_done(tmp_path):
+    child = os.fork()
+    if not child:
+        label(Dying(fails_at=5), tmp_path, Shard())
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL and not (tmp_path / "drive").exists()
+    again = Counting()
+    assert label(again, tmp_path, Shard()).is_complete
+    assert again.asked == [4, 5, 6]
+    found = read_back(tmp_path / "drive")
+    assert [int(values[0, 0, 0]) for values in found.values()] == list(range(7))
 
 
 def test_a_finished_layer_is_left_alone(tmp_path):
