@@ -1,0 +1,117 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from training.recipes.tiny_langocc import CONFIG as TINY
+
+from occ_perception.core.errors import BagError
+from occ_perception.systems.langocc.config import SURROUND_CAMERAS
+from occ_training.data.bag_scene import Bags
+from occ_training.labels.bag_images import BagImages
+from occ_training.labels.image_labeler import ImageLabeler
+from occ_training.labels.layers import LANGUAGE
+from occ_training.labels.toy_layers import ToyLayers
+from occ_training.labels.worker import Shard, label
+from occ_training.recipes.langocc import PRESETS, build_recipe, collate
+from occ_training.recipes.langocc_data import LangOccDataset, RayTargets, key_frames
+
+CONFIG = dataclasses.replace(TINY, cameras=SURROUND_CAMERAS)
+TARGETS = RayTargets(count=200, horizon=2)
+
+
+@pytest.fixture(scope="module")
+def ring(surround_bag, tmp_path_factory):
+    """Two key frames with the toy teacher's words."""
+    out = tmp_path_factory.mktemp("words")
+    label(ImageLabeler(BagImages(surround_bag), ToyLayers((LANGUAGE,), channels=16)), out, Shard())
+    return Bags(surround_bag, (out / surround_bag.name,))
+
+
+def dataset(ring, **changes):
+    return LangOccDataset([ring], CONFIG, TARGETS, **({"augments": False} | changes))
+
+
+def test_a_sample_of_a_bag_is_what_the_network_takes(ring):
+    found = dataset(ring)
+    assert len(found) == 2
+    sample = found[1]
+    assert sample.images.shape == (3, 6, 3, *CONFIG.input_size)
+    assert torch.equal(sample.images[1], found[0].images[0])  # the key frame before
+    assert torch.equal(found[0].images[2], found[0].images[0])  # there is none: itself
+    assert sample.targets.shape == (200, 16) and sample.weights.sum() == 200
+    torch.testing.assert_close(sample.rays.directions.norm(dim=1), torch.ones(200))
+    assert (sample.rays.origins.norm(dim=1) < 12).all()  # at the cameras of both key frames
+    assert collate([sample, found[0]]).images.shape[0] == 2
+
+
+def test_rays_lead_from_the_cameras_to_the_points_they_were_made_of(ring):
+    """A ray at the LiDAR's depth must end inside the range that the points were taken from."""
+    found = dataset(ring)
+    drive, key = found.source.place_of(1)
+    rays, _ = found._rays(drive, key, torch.eye(3), np.random.RandomState(0))
+    down = rays.directions[:, 2] < -0.2
+    ground = rays.origins[down] - rays.directions[down] * (
+        rays.origins[down, 2:] / rays.directions[down, 2:]
+    )
+    assert down.sum() > 20 and (ground.norm(dim=1) < 12).all()
+    assert ground[:, 2].abs().max() < 1e-4
+
+
+def test_missing_rays_fill_up_with_weight_nothing(ring):
+    sample = dataset(ring)
+    sample.targets = RayTargets(count=10**6, horizon=0)
+    filled = sample[0]
+    count = int(filled.weights.sum())
+    assert 500 < count < 10**5
+    assert filled.weights[:count].all() and not filled.targets[count:].any()
+
+
+def test_augmentation_mirrors_rays_and_is_the_same_whoever_asks(ring):
+    first, second = (dataset(ring, augments=True, seed=3) for _ in range(2))
+    assert torch.equal(first[0].rays.directions, second[0].rays.directions)
+    assert torch.equal(first[0].images, second[0].images)
+    second.set_epoch(1)
+    assert not torch.equal(first[0].images, second[0].images)
+    turns = []
+    for epoch in range(8):
+        first.set_epoch(epoch)
+        turns.append(first[0].geometry.augmentation[0].diagonal().tolist())
+    assert len({tuple(turn) for turn in turns}) > 1 and all(turn[2] == 1 for turn in turns)
+
+
+def test_reduced_targets_are_unit_vectors_of_the_subspace(ring):
+    basis = torch.eye(16)[:, :6]
+    reduced = dataset(ring, reduce=lambda v: F.normalize(v @ basis, dim=-1))[0]
+    assert reduced.targets.shape == (200, 6)
+    torch.testing.assert_close(reduced.targets.norm(dim=1), torch.ones(200), atol=2e-3, rtol=0)
+
+
+def test_vectors_of_another_clip_are_refused(ring):
+    other = LangOccDataset([ring], dataclasses.replace(CONFIG, clip_channels=20), TARGETS)
+    with pytest.raises(BagError, match=r"vectors of 16 values.*CLIP of 20"):
+        other[0]
+
+
+def test_a_recipe_of_a_bag_takes_a_step(ring, tmp_path):
+    preset = PRESETS["nano"](tmp_path)
+    training = dataclasses.replace(preset.training, targets=TARGETS)
+    preset = dataclasses.replace(preset, network=CONFIG, training=training)
+    made = build_recipe(preset, [ring])
+    before = made.network.reducer.U.clone()
+    loss = made.losses(made.network.train(), collate([made.dataset[0]]))["language"]
+    loss.backward()
+    made.optimizer.step()
+    assert loss.isfinite() and torch.equal(made.network.reducer.U, before)
+
+
+def test_key_frames_hold_the_pose_of_every_image(ring):
+    drive, key = dataset(ring).source.place_of(1)
+    from occ_perception.blocks.surround_input import fit_image
+
+    fits = [fit_image(*size, CONFIG.input_size) for size in drive.sizes(key)]
+    _, geometry = key_frames(drive, key, fits, torch.eye(3))
+    torch.testing.assert_close(
+        geometry.T_world_cam()[0, 0], torch.from_numpy(drive.T_world_cam(key))
+    )
