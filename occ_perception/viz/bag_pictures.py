@@ -65,7 +65,7 @@ def project_points(points_m: npt.ArrayLike, camera: Camera, T_cam_points: Matrix
 def depth_colours(depth_m: Floats) -> npt.NDArray[np.uint8]:
     """`[n, 3]` RGB, near red to far blue, equal steps of the logarithm."""
     share = np.log(np.clip(depth_m, NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
-    return _turbo(1 - share)
+    return turbo(1 - share)
 
 
 def lidar_over_image(
@@ -170,13 +170,13 @@ def points_from_above(
     low_first = np.argsort(points[inside, 2])
     column, row = cells[inside][low_first].astype(int).T
     share = (points[inside, 2][low_first] - LOW_M) / (HIGH_M - LOW_M)
-    canvas[row, column] = _turbo(np.clip(share, 0, 1))
+    canvas[row, column] = turbo(np.clip(share, 0, 1))
     for camera in cameras:
         _draw_view(canvas, camera, scale)
     for radius_m in (10, 20, 30, 40):
         cv2.circle(canvas, (ABOVE_PX // 2, ABOVE_PX // 2), round(radius_m * scale), FAINT, 1)
     heights = (0.0, 1.0, 2.0, 4.0)
-    shades = _turbo((np.array(heights) - LOW_M) / (HIGH_M - LOW_M)).tolist()
+    shades = turbo((np.array(heights) - LOW_M) / (HIGH_M - LOW_M)).tolist()
     entries = [Entry(f"{h:g} m high", tuple(c)) for h, c in zip(heights, shades, strict=True)]
     entries.append(Entry("circles: 10 m", FAINT))
     return framed(canvas, caption, f"LiDAR from above, {frame_id}, forward is up", entries)
@@ -193,7 +193,7 @@ def _draw_view(canvas: Image, camera: Camera, scale: float) -> None:
         cv2.line(canvas, *pixels, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _turbo(share: Floats) -> npt.NDArray[np.uint8]:
+def turbo(share: Floats) -> npt.NDArray[np.uint8]:
     """Colours `[n, 3]` RGB of numbers 0..1."""
     levels = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
     return cv2.applyColorMap(levels[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]

@@ -17,6 +17,7 @@ from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
 from occ_perception.viz import draw
 from occ_perception.viz.draw import CAPTION_PX, LEGEND_PX, MARGIN_PX, Caption, Entry, Picture
+from occ_perception.viz.field_pictures import magma
 from occ_perception.viz.palette import (
     BLOCKED,
     FAINT,
@@ -77,7 +78,7 @@ def bev_picture(
         Entry(name_of(i, label_map), tuple(palette[i].tolist()))
         for i in classes_present(columns, label_map)
     ]
-    return _map_picture(
+    return map_picture(
         palette[columns],
         columns == label_map.unknown_id,
         (grid.origin_m[0], grid.origin_m[1]),
@@ -110,7 +111,7 @@ def grid_picture(
         Entry("free (0)", FREE),
         Entry("unknown (-1)", None),
     ]
-    return _map_picture(
+    return map_picture(
         blocked_shade(by_x_y),
         by_x_y < 0,
         origin_m,
@@ -118,6 +119,41 @@ def grid_picture(
         entries,
         caption,
         ("occupancy grid", frame_id),
+    )
+
+
+def profile_picture(
+    occupied: npt.NDArray[np.floating],
+    known: npt.NDArray[np.bool_],
+    grid: GridSpec,
+    caption: Caption,
+    heights_m: tuple[float, float] = (-1.5, 0.5),
+) -> Picture:
+    """How much of each column a field fills: what its density looks like from above.
+
+    Args:
+        occupied: `[X, Y, Z]` probability that a voxel is occupied.
+        known: `[X, Y, Z]` voxels that the camera sees.
+        grid: Where the voxels are.
+        caption: What the picture says about itself.
+        heights_m: Band of heights that is looked at, metres in the grid's frame.
+    """
+    check_shape(occupied, grid)
+    layers = grid.slab(*heights_m)
+    seen = known[:, :, layers]
+    filled = np.where(seen, occupied[:, :, layers], 0).sum(axis=2) / np.maximum(seen.sum(axis=2), 1)
+    marks = np.linspace(1, 0, 5)
+    shades = zip(marks, magma(marks).tolist(), strict=True)
+    entries = [Entry(f"{mark:.0%} filled", tuple(shade)) for mark, shade in shades]
+    low, high = heights_m
+    return map_picture(
+        magma(filled),
+        ~seen.any(axis=2),
+        (grid.origin_m[0], grid.origin_m[1]),
+        grid.voxel_size_m[0],
+        [*entries, Entry("unknown", None)],
+        caption,
+        (f"density between {low:g} and {high:g} m of height", grid.frame_id),
     )
 
 
@@ -188,7 +224,7 @@ def _strip(images: Sequence[Image], width: int) -> Image:
     return paper
 
 
-def _map_picture(
+def map_picture(
     colors: Image,
     unknown: npt.NDArray[np.bool_],
     origin_m: tuple[float, float],

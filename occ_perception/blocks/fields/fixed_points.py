@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from occ_perception.blocks.fields.pixel_field import PixelField
-from occ_perception.blocks.fields.projection import project_normalised
+from occ_perception.blocks.fields.projection import bilinear_taps, project_normalised
 
 # Values of the hidden layer that are made and used up while they are in a processor core's cache.
 _CACHED_VALUES = 1 << 18
@@ -66,13 +66,16 @@ def fix_points(
         map_size: Height and width of the field's hidden map.
         dtype: Of what is kept; that of the hidden map.
     """
-    pieces = []
-    for piece in points.split(_PREPARED_POINTS):
-        located = field.locate(piece[None], T_cam_points[None], K[None], map_size)
-        (pixels, weights), code = located.taps, located.code
-        position = field.position_part(code[0])
-        pieces.append((pixels[0], weights[0].to(dtype), position.to(dtype)))
-    return FixedPoints(*map(torch.cat, zip(*pieces, strict=True)))
+    count, width = len(points), len(field.lin_in.weight)
+    pixels = torch.empty(count, 4, dtype=torch.int32, device=points.device)
+    weights = torch.empty(count, 4, dtype=dtype, device=points.device)
+    position = torch.empty(count, width, dtype=dtype, device=points.device)
+    for start in range(0, count, _PREPARED_POINTS):
+        piece = slice(start, start + _PREPARED_POINTS)
+        located = field.locate(points[None, piece], T_cam_points[None], K[None], map_size)
+        pixels[piece], weights[piece] = located.taps.pixels[0], located.taps.weights[0]
+        position[piece] = field.position_part(located.code[0])
+    return FixedPoints(pixels, weights, position)
 
 
 def pixel_table(hidden_map: Float[Tensor, "1 hidden h w"]) -> Float[Tensor, "p hidden"]:
@@ -126,9 +129,10 @@ def fix_seen_points(
     dtype: torch.dtype = torch.float32,
 ) -> SeenPoints:
     """Prepare the points inside the image; arguments as of `fix_points`."""
-    outside = project_normalised(points, T_cam_points, K).outside
+    uv, _, outside = project_normalised(points, T_cam_points, K)
     index = (~outside).nonzero()[:, 0]
-    fixed = fix_points(field, points[index], T_cam_points, K, map_size, dtype)
     # Neighbours in memory read neighbours in the image: what one point reads serves the next.
-    order = fixed.pixels[:, 0].argsort()
-    return SeenPoints(fixed.select(order), index[order], len(points))
+    row_major = bilinear_taps(uv[index], *map_size).pixels[:, 0]
+    index = index[row_major.argsort()]
+    fixed = fix_points(field, points[index], T_cam_points, K, map_size, dtype)
+    return SeenPoints(fixed, index, len(points))
