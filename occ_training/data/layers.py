@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from occ_perception.bags.images import decode_values
+from occ_perception.bags.points import columns_of
 from occ_perception.core.errors import BagError
 from occ_perception.core.grid import GridSpec
 from occ_perception.geometry.transforms import Matrix
@@ -16,8 +17,6 @@ from occ_training.data.samples import LabelImage, Layer, Points, Voxels
 
 # Frame -> its pose in the base, and the pose of the base in the world at the message's stamp.
 Poses = Callable[[str], tuple[Matrix, Matrix | None]]
-# sensor_msgs/PointField datatype -> numpy.
-POINT_TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
 
 
 def decode_layer(msgtype: str, message: Any, stamp_ns: int, poses: Poses) -> Layer:
@@ -82,25 +81,3 @@ def _volume(
     if values.size != np.prod(shape):
         raise BagError(f"a VoxelGrid of {shape} voxels has an array of {values.size}")
     return values.reshape(shape)
-
-
-def columns_of(message: Any) -> dict[str, npt.NDArray[np.generic]]:
-    """Values of a PointCloud2 by name, one number per point.
-
-    Raises:
-        BagError: The buffer is shorter than its size says.
-    """
-    count = message.width * message.height
-    if len(message.data) < count * message.point_step:
-        raise BagError(f"a PointCloud2 of {count} points has {len(message.data)} bytes only")
-    order = ">" if message.is_bigendian else "<"
-    layout = np.dtype(
-        {
-            "names": [f.name for f in message.fields],
-            "formats": [order + POINT_TYPES[f.datatype - 1] for f in message.fields],
-            "offsets": [f.offset for f in message.fields],
-            "itemsize": message.point_step,
-        }
-    )
-    cloud = np.frombuffer(message.data, layout, count)
-    return {name: np.ascontiguousarray(cloud[name]) for name in layout.names}

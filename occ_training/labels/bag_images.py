@@ -14,10 +14,10 @@ from occ_perception.bags.cameras import BagCamera, cameras_of_bag
 from occ_perception.bags.images import decode_rgb
 from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
+from occ_perception.bags.points import columns_of
 from occ_perception.bags.transforms import TransformTable
 from occ_perception.core.errors import BagError, ImageError
 from occ_perception.geometry.transforms import Matrix
-from occ_training.data.layers import columns_of
 from occ_training.data.samples import Points
 
 SAME_INSTANT_NS = 60_000_000  # a camera of nuScenes exposes up to 43 ms before the scan

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from occ_perception.core.errors import BagError, ConfigError
+from occ_perception.eval.depth_maps import kitti360_depth
 from occ_training.data.augment import ColourJitter, Recolour
-from occ_training.data.depth_maps import kitti360_depth
 from occ_training.data.field_views import Place, SampleViews, multi_view
 from occ_training.data.frame_lists import Frame
 from occ_training.data.kept import Kept

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from occ_perception.eval.depth_maps import kitti360_depth, kitti_raw_depth
 from occ_perception.geometry.fisheye import MeiCamera, pinhole_grid, resample, virtual_rotation
 from occ_training.convert.kitti360_calibration import Kitti360Calibration, parse_calibration
-from occ_training.data.depth_maps import kitti360_depth, kitti_raw_depth
 from parity.cases import Array, Case, Weights
 from parity.compare import Check, Rule, absolute, exact
 from parity.vipocc_net_cases import SIZE
