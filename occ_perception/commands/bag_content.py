@@ -8,15 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.stereo import StereoTopics
+from occ_perception.bags.rigs import RigTopics
 from occ_perception.bags.topics import TopicKind
 from occ_perception.core.errors import BagError
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap, load_label_map
 from occ_perception.ros.images import decode
+from occ_perception.viz.surround_pictures import GaussianScene
 
 VOXELS = "occ_msgs/msg/VoxelGrid"
 LABEL_MAP = "occ_msgs/msg/LabelMap"
+GAUSSIANS = "occ_msgs/msg/SemanticGaussians"
 OCCUPANCY = "nav_msgs/msg/OccupancyGrid"
 
 
@@ -132,12 +134,46 @@ def read_occupancy(bag: BagReader, stamp_ns: int) -> Occupancy | None:
     return None
 
 
-def read_pair(
-    bag: BagReader, topics: StereoTopics, stamp_ns: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None] | None:
-    """Left and right image of a stamp; the right one is None if it was lost."""
-    left = message_at(bag, topics.left_image, stamp_ns)
-    right = message_at(bag, topics.right_image, stamp_ns)
-    if left is None:
+def read_images(bag: BagReader, rig: RigTopics, stamp_ns: int) -> dict[str, npt.NDArray[np.uint8]]:
+    """Images by role, each the nearest to a stamp; a camera without any is left out."""
+    images = {}
+    for role, topic in rig.images.items():
+        found = min(stamps(bag, topic), key=lambda s: abs(s - stamp_ns), default=None)
+        message = None if found is None else message_at(bag, topic, found)
+        if message is not None:
+            images[role] = decode(message).rgb
+    return images
+
+
+def read_picture(bag: BagReader, topic: str, stamp_ns: int) -> npt.NDArray[np.generic] | None:
+    """An image that a node painted: `[h, w]` float32 of a depth, else `[h, w, 3]` uint8."""
+    message = message_at(bag, topic, stamp_ns) if topic in bag.topics else None
+    if message is None:
         return None
-    return decode(left).rgb, None if right is None else decode(right).rgb
+    is_depth = message.encoding == "32FC1"
+    values = np.frombuffer(message.data, np.float32 if is_depth else np.uint8)
+    return values.reshape(message.height, message.width, *(() if is_depth else (3,)))
+
+
+def read_gaussians(bag: BagReader, stamp_ns: int) -> tuple[GaussianScene, LabelMap] | None:
+    """Gaussians of a stamp, and what their classes mean."""
+    for topic in (t.name for t in bag.topics.values() if t.msgtype == GAUSSIANS):
+        message = message_at(bag, topic, stamp_ns)
+        if message is not None:
+            count = message.opacities.size
+            scene = GaussianScene(
+                means=message.means.reshape(count, 3),
+                scales=message.scales.reshape(count, 3),
+                wxyz=message.rotations.reshape(count, 4),
+                opacities=message.opacities,
+                labels=message.labels,
+                flow=message.flow.reshape(count, 3) if message.flow.size else None,
+            )
+            return scene, read_label_map(bag, message.label_map)
+    return None
+
+
+def similarity_of(grid: object) -> npt.NDArray[np.float32]:
+    """Cosines `[X, Y, Z]` that an answer of ~/query_text carries, to 1/127."""
+    scaled = np.frombuffer(grid.probability, np.uint8).astype(np.float32)
+    return (scaled / 127 - 1).reshape(grid.size_x, grid.size_y, grid.size_z)

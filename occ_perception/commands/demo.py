@@ -7,26 +7,38 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
+from tyro.conf import Positional
 
-from occ_perception.commands import running
-from occ_perception.core.errors import BagError, ConfigError
-from occ_perception.ros.launch_plan import LaunchArguments
+from occ_perception.commands import running, streets
+from occ_perception.core.errors import ConfigError
+from occ_perception.ros.launch_arguments import LaunchArguments
+from occ_perception.ros.launch_plan import node_name
+from occ_perception.systems.roles import PROMPTED
+from occ_perception.weights.shipped import RANDOM, chosen_weights
 
-SYSTEM = "vlscene"
-STEREO = ("image_2", "image_3")  # KITTI's colour pair
-MOST_JOBS = 4  # each process scans the street for itself, more of them gain little
+if TYPE_CHECKING:
+    from occ_perception.commands.views import Similar
+    from occ_perception.ros.watching import AnswerWatch
+
+FRAMES = 4
+PROMPTS = "car, person, tree"
 
 DESCRIPTION = """Camera bag -> node -> voxels, as three processes over DDS: player, node, recorder.
 
 Leaves behind a bag for RViz or Foxglove, pictures, and a table of what became of every image.
-Without --bag a street is computed (once), with a red cube that is 1.4 m wide, 15 m ahead and 3.5 m
-to the left. Without --weights the weights are random: everything runs, nothing is recognised.
+Without --bag a street is computed (once) with the rig of the system and a red cube that is 1.4 m
+wide, 15 m ahead and 3.5 m to the left.
 
 Examples:
   occ demo
+  occ demo vipocc                               (one image: density field, depth)
+  occ demo scenedino                            (one image: field, depth, features, classes)
+  occ demo langocc --prompts "car, person, tree"    (six cameras, any words)
+  occ demo gaussianflowocc                      (six cameras, moving Gaussians)
   occ demo --preset published --weights vlscene.safetensors
   occ demo --bag kitti_06 --output out/kitti_06"""
 
@@ -36,58 +48,97 @@ class DemoOptions:
     """Camera bag in, voxels out, as three processes.
 
     Attributes:
-        bag: Bag with a calibrated stereo pair and TF; a computed street by default.
-        output: Folder for the bag and the pictures.
-        preset: Size of the network: published, or nano (a tenth of its width); by default
-            published where there is a GPU or weights are given, else nano.
-        weights: Converted weights, a .safetensors file; random by default.
+        system: vlscene, vipocc, scenedino, langocc or gaussianflowocc.
+        bag: Bag with the calibrated cameras of the system and TF; a computed street by default.
+        output: Folder for the bag and the pictures; out/demo, for another system out/SYSTEM.
+        preset: Size of the network: published, nano (a tenth of its width) or another one of the
+            system's; by default published where there is a GPU or weights are given, else nano.
+        weights: Converted weights, a .safetensors file; by default those shipped for the preset,
+            "random" for none.
+        prompts: Words that langocc looks for, with commas between.
         device: cpu, cuda:0 or the like; auto = the first GPU, else the CPU.
-        frames: Stereo pairs of the computed street.
+        frames: Sets of images of the computed street.
         seed: Which street is computed.
     """
 
+    system: Positional[str] = "vlscene"
     bag: Path | None = None
-    output: Path = Path("out/demo")
+    output: Path | None = None
     preset: str | None = None
-    weights: Path | None = None
+    weights: str = ""
+    prompts: str = PROMPTS
     device: str = "auto"
-    frames: int = 4
+    frames: int = FRAMES
     seed: int = 7
+
+    @property
+    def folder(self) -> Path:
+        """Where bag and pictures go."""
+        return self.output or Path("out") / ("demo" if self.system == "vlscene" else self.system)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is looked for; nothing by systems with classes of their own."""
+        words = self.prompts.split(",") if self.system in PROMPTED else ()
+        return tuple(word.strip() for word in words if word.strip())
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run `occ demo`."""
     options = tyro.cli(DemoOptions, prog="occ demo", description=DESCRIPTION, args=arguments)
     console = Console(highlight=False, soft_wrap=True)
+    node_name(options.system)
     if options.bag is not None and not options.bag.exists():
         raise ConfigError(f"there is no bag at {options.bag}: check --bag")
     keep_to_this_machine()
-    bag = options.bag or street(options.frames, options.seed, console)
+    street = streets.STREETS[options.system]
+    bag = options.bag or streets.compute(street, options.frames, options.seed, console)
     preset = options.preset or choose_preset(options, console)
-    weights = str(options.weights) if options.weights else ""
-    output = options.output / "bag"
+    weights = chosen_weights(options.weights, options.system, preset)
+    similar: dict[str, Any] = {}
     chosen = LaunchArguments(
         bag=str(bag),
-        output=str(output),
+        output=str(options.folder / "bag"),
         overwrite=True,
-        weights=weights,
+        weights=str(weights or RANDOM),
         device=options.device,
         preset=preset,
+        prompts=options.words,
     )
-    running.run_bag(SYSTEM, chosen, console)
-    summary = running.report(output, console)
-
-    from occ_perception.commands.views import draw_run
-
-    shown = Path(weights).name or f"random, {preset}"
-    with console.status("drawing pictures"):
-        pictures = draw_run(output, bag, options.output, SYSTEM, shown)
-    console.print(f"\nbag       {output}   (RViz: config/vlscene.rviz; Foxglove: open the .mcap)")
-    for picture in pictures:
-        console.print(f"picture   {picture}")
-    if not weights:
+    running.run_bag(
+        options.system,
+        chosen,
+        console,
+        at_end=lambda watch: similar.update(ask_similar(options, watch)),
+    )
+    summary = running.report(options.folder / "bag", console)
+    show(options, bag, weights.name if weights else f"random, {preset}", similar, console)
+    if weights is None:
         console.print("[bold yellow]the weights are RANDOM: the voxels mean nothing[/]")
     return 0 if summary.published else 1
+
+
+def ask_similar(options: DemoOptions, watch: AnswerWatch) -> Similar:
+    """Cosines of the last set's voxels with every prompt."""
+    from occ_msgs.srv import QueryText
+    from occ_perception.commands.bag_content import similarity_of
+
+    service = f"/{node_name(options.system)}/query_text"
+    answers = {text: watch.ask(QueryText, service, text=text) for text in options.words}
+    return {t: similarity_of(a.grid) for t, a in answers.items() if a is not None and a.success}
+
+
+def show(options: DemoOptions, bag: Path, weights: str, similar: Similar, console: Console) -> None:
+    """Draw the pictures and say where everything is."""
+    from occ_perception.commands.views import draw_run
+
+    output = options.folder / "bag"
+    with console.status("drawing pictures"):
+        pictures = draw_run(output, bag, options.folder, options.system, weights, similar)
+    view = f"config/{options.system}.rviz"
+    console.print(f"\nbag       {output}   (RViz: {view}; Foxglove: open the .mcap)")
+    for picture in pictures:
+        console.print(f"picture   {picture}")
 
 
 def keep_to_this_machine() -> None:
@@ -96,53 +147,15 @@ def keep_to_this_machine() -> None:
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(102))
 
 
-def cache_folder() -> Path:
-    """Where things are kept that can be computed again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "occ_perception"
-
-
-def street(frames: int, seed: int, console: Console, size: str = "full") -> Path:
-    """The computed bag, from the cache where it was made before.
-
-    Args:
-        frames: Stereo pairs.
-        seed: Which street.
-        console: Where progress is shown.
-        size: Preset of the world; "full" has images as KITTI has them.
-
-    Raises:
-        BagError: It cannot be written.
-    """
-    from occ_perception.commands.convert import progress_bars
-    from occ_training.convert.content import Options
-    from occ_training.convert.runner import VERSION, convert_scene
-    from occ_training.convert.world_bag import WorldScene
-    from occ_training.world.config import WORLD_VERSION, WorldConfig
-
-    config = WorldConfig(preset=size, seed=seed, frames=frames, movers=False, landmark=True)
-    jobs = min(frames, os.cpu_count() or 1, MOST_JOBS)
-    scene = WorldScene(config, cameras=STEREO, jobs=jobs)
-    folder = cache_folder() / f"street_{WORLD_VERSION}.{VERSION}_{frames}frames"
-    path = folder / scene.name
-    if not (path / "metadata.yaml").is_file():
-        console.print(f"computing a street: {frames} stereo pairs, seed {seed}")
-        with progress_bars(console, 1) as (_, tell):
-            report = convert_scene(scene, folder, Options(), tell)
-        if report.problems:
-            raise BagError("; ".join(report.problems))
-    console.print(f"input     {path}")
-    return path
-
-
 def choose_preset(options: DemoOptions, console: Console) -> str:
     """The published network where it is quick or wanted, else its small twin; says so."""
     import torch
 
-    if options.weights or (options.device != "cpu" and torch.cuda.is_available()):
+    has_file = options.weights not in ("", RANDOM)
+    if has_file or (options.device != "cpu" and torch.cuda.is_available()):
         return "published"
     console.print(
         "no GPU: the demo runs the [bold]nano[/] preset, every module at a tenth of its width; "
-        "--preset published runs the whole network, a minute or so per pair on a CPU"
+        "--preset published runs the whole network, a minute or so per set on a CPU"
     )
     return "nano"

@@ -34,6 +34,7 @@ from occ_perception.ros.launch_plan import (
 )
 from occ_perception.ros.watching import AnswerWatch
 from occ_perception.systems.roles import ROLES, anchor_of
+from occ_perception.weights.shipped import RANDOM
 
 PLAYER, RECORDER, VIEWER = "bag_player", "bag_recorder", "rviz"
 MAY_END = {PLAYER, VIEWER}
@@ -41,13 +42,19 @@ GREETING_S = 0.6  # nodes that run already are known after this time
 QUIET_S = 60.0  # without --wait: after the bag, a node that says nothing for so long is done
 
 
-def run_bag(system: str, arguments: LaunchArguments, console: Console) -> AnswerWatch:
+def run_bag(
+    system: str,
+    arguments: LaunchArguments,
+    console: Console,
+    at_end: Callable[[AnswerWatch], None] | None = None,
+) -> AnswerWatch:
     """Run a system on a bag until the bag and the work on it have ended.
 
     Args:
         system: Name of the system.
         arguments: What to start; names a bag.
         console: Shows progress and what the processes say.
+        at_end: Called when the bag is answered and the node still runs.
 
     Returns:
         What the node said about the images.
@@ -84,6 +91,8 @@ def run_bag(system: str, arguments: LaunchArguments, console: Console) -> Answer
                 return len(watch.stamps) >= count or watch.silence_s > QUIET_S
 
             wait_until(run, is_quiet, MAY_END, tick)
+        if at_end is not None:
+            at_end(watch)
         end_in_order(run, specs)
         tick()
     return watch
@@ -136,7 +145,7 @@ def check_network(system: str, arguments: LaunchArguments) -> None:
                 f"system '{system}' has no preset '{arguments.preset}'; available: "
                 f"{', '.join(presets)}"
             )
-    if arguments.weights:
+    if arguments.weights not in ("", RANDOM):
         from occ_perception.weights.files import describe
 
         describe(Path(arguments.weights))

@@ -75,9 +75,12 @@ def summarize(path: Path) -> Summary:
     with BagReader(path) as bag:
         images = (TopicKind.IMAGE, TopicKind.COMPRESSED_IMAGE)
         topics = bag.topics.values()
-        summary.frames = {t.name: t.count for t in topics if t.kind in images}
-        summary.grids = sum(t.count for t in topics if t.kind is TopicKind.VOXELS)
         latency = [t.name for t in topics if t.msgtype == LATENCY_TYPE]
+        own = tuple(f"{name.rpartition('/')[0]}/" for name in latency)  # what nodes painted
+        summary.frames = {
+            t.name: t.count for t in topics if t.kind in images and not t.name.startswith(own)
+        }
+        summary.grids = sum(t.count for t in topics if t.kind is TopicKind.VOXELS)
         if not latency:
             raise BagError(f"bag {path} has no {LATENCY_TYPE}: it is not the output of a node")
         for message in bag.messages(latency):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import ExitStack
+from threading import Event
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rclpy.node import Node
 
@@ -67,6 +68,28 @@ class AnswerWatch:
             return False
         is_published = self._node.count_publishers(self.topic) > 0
         return is_published and self._node.count_subscribers(self.topic) >= listeners
+
+    def ask(self, kind: Any, service: str, timeout_s: float = 60.0, **fields: Any) -> Any:
+        """Call a service; None if nobody answers in time.
+
+        Args:
+            kind: Class of the service.
+            service: Its name.
+            timeout_s: How long to wait, seconds.
+            fields: Of the request.
+        """
+        if self._node is None:
+            return None
+        client = self._node.create_client(kind, service)
+        try:
+            if not client.wait_for_service(timeout_s):
+                return None
+            done = Event()
+            future = client.call_async(kind.Request(**fields))
+            future.add_done_callback(lambda _: done.set())
+            return future.result() if done.wait(timeout_s) else None
+        finally:
+            self._node.destroy_client(client)
 
     @property
     def silence_s(self) -> float:

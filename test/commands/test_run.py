@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,13 +101,14 @@ def test_demo_takes_the_published_network_only_where_it_is_wanted(monkeypatch):
     for has_gpu, preset in ((True, "published"), (False, "nano")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=has_gpu: found)
         assert choose_preset(DemoOptions(), console) == preset
-    assert choose_preset(DemoOptions(weights=Path("w.safetensors")), console) == "published"
+    assert choose_preset(DemoOptions(weights="w.safetensors"), console) == "published"
+    assert choose_preset(DemoOptions(weights="random"), console) == "nano"
 
 
 def test_computed_street_is_made_once(monkeypatch, tmp_path):
     from rich.console import Console
 
-    from occ_perception.commands import demo
+    from occ_perception.commands.streets import AROUND, PAIR, compute
     from occ_training.convert import runner
     from occ_training.convert.report import Report
 
@@ -123,22 +123,23 @@ def test_computed_street_is_made_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(runner, "convert_scene", write)
     console = Console(quiet=True)
-    first = demo.street(2, 7, console)
-    assert demo.street(2, 7, console) == first
-    assert len({first, demo.street(2, 8, console), demo.street(3, 7, console)}) == 3
-    assert len(made) == 3 and tmp_path in first.parents
+    first = compute(PAIR, 2, 7, console)
+    assert compute(PAIR, 2, 7, console) == first
+    others = {compute(PAIR, 2, 8, console), compute(PAIR, 3, 7, console)}
+    assert len({first, *others, compute(AROUND, 2, 7, console)}) == 4
+    assert len(made) == 4 and tmp_path in first.parents
     assert made[0].config.landmark and made[0].cameras == ("image_2", "image_3")
 
 
 def test_a_street_that_cannot_be_written_ends_the_demo(monkeypatch, tmp_path):
     from rich.console import Console
 
-    from occ_perception.commands import demo
+    from occ_perception.commands.streets import Street, compute
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "occ_perception").write_text("no folder")
     with pytest.raises(BagError, match="occ_perception"):
-        demo.street(1, 7, Console(quiet=True), "tiny")
+        compute(Street("kitti", "tiny"), 1, 7, Console(quiet=True))
 
 
 def test_run_on_a_bag_answers_every_pair_and_ends(street_bag, tmp_path):
