@@ -71,7 +71,7 @@ class LangOccSystem:
                 f"text embeddings of {embeddings.clip}, but this model was trained with "
                 f"{self.config.clip}; encode the prompts with that one"
             )
-        vectors = self._in_our_space(embeddings.find(vocabulary.prompts))
+        vectors = self.in_our_space(embeddings.find(vocabulary.prompts))
         self._prompts = fold_prompts(self.network.language_head, vectors, vocabulary.ids())
 
     def preprocess(self, frame: CameraFrame) -> PreparedView:
@@ -132,11 +132,23 @@ class LangOccSystem:
         """
         if self._scene is None:
             raise ConfigError("nothing to query: LangOcc has not seen a frame yet")
-        ours = self._in_our_space(vectors)
+        ours = self.in_our_space(vectors)
         head = self.network.language_head
         with torch.inference_mode(), autocast(self.device, self.precision):
             hidden = head.hidden(self._scene.movedim(1, -1))
             return self.network.at_labels(similarity(head, hidden, ours).movedim(-1, 1))[0]
+
+    def vectors(self) -> Float[Tensor, "x y z e"]:
+        """Unit vectors of all voxels of the last frame, on the device; Full's take 1.3 GB.
+
+        Raises:
+            ConfigError: There is no frame yet.
+        """
+        if self._scene is None:
+            raise ConfigError("no vectors: LangOcc has not seen a frame yet")
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            found = self.network.fields(self._scene).vectors
+            return F.normalize(self.network.at_labels(found)[0].movedim(0, -1), dim=-1)
 
     def reset(self) -> None:
         """Forget earlier key frames; prompts stay."""
@@ -148,7 +160,12 @@ class LangOccSystem:
         """Cameras unlike those of the training, and jumps of the pose."""
         return [*self._cameras.concerns(), *self._continuity.concerns]
 
-    def _in_our_space(self, vectors: Float[Tensor, "n c"]) -> Float[Tensor, "n e"]:
+    def in_our_space(self, vectors: Float[Tensor, "n c"]) -> Float[Tensor, "n e"]:
+        """Text embeddings as unit vectors of the space that the voxels' vectors are of.
+
+        Raises:
+            ConfigError: They are of another CLIP.
+        """
         if vectors.shape[1] != self.config.clip_channels:
             raise ConfigError(
                 f"text embeddings have {vectors.shape[1]} values, this model was trained with a "
