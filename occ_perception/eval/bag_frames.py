@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from occ_perception.bags.cameras import BagCamera, cameras_of_bag
 from occ_perception.bags.images import decode_rgb
 from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
+from occ_perception.bags.points import columns_of
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.rigs import find_rig
 from occ_perception.bags.transforms import TransformTable
@@ -28,7 +29,23 @@ from occ_perception.systems.base import Needs
 
 SAME_INSTANT_NS = 60_000_000  # cameras of nuScenes expose up to 43 ms before their key frame
 _MAX_POSE_GAP_NS = 700_000_000  # key frames come every half second
+_CLOUD = "sensor_msgs/msg/PointCloud2"
 WORLD_FRAMES = ("map", "odom")
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One LiDAR scan.
+
+    Attributes:
+        points: `[n, 3]` metres in the scanner's frame.
+        stamp_ns: Stamp.
+        T_grid_lidar: Pose of the scanner in the grid frame.
+    """
+
+    points: npt.NDArray[np.float32]
+    stamp_ns: int
+    T_grid_lidar: Matrix
 
 
 class BagFrames:
@@ -48,7 +65,7 @@ class BagFrames:
         self, bag: Path, needs: Needs, grid_frame: str, topics: Sequence[str] = ()
     ) -> None:
         self.bag, self._grid_frame = bag, grid_frame
-        index = open_index(bag)
+        self._index = index = open_index(bag)
         self._store, self._types = MessageStore(index.files), MessageTypes()
         cameras = cameras_of_bag(index, self._store)
         names = tuple(topics) or find_images(bag, needs)
@@ -94,6 +111,51 @@ class BagFrames:
                 return None
             frames.append(CameraFrame(decode_rgb(self._message(topic, row)), moved, at_ns))
         return FrameSet(tuple(frames), stamp_ns, pose)
+
+    def message(self, topic: str, stamp_ns: int, within_ns: int = SAME_INSTANT_NS) -> Any:
+        """The message of a topic at an instant; None if there is none."""
+        entry = self._index.topics.get(topic)
+        row = None if entry is None else entry.nearest(stamp_ns, within_ns)
+        return None if entry is None or row is None else self._message(entry, row)
+
+    def stamps_of(self, topic: str) -> list[int]:
+        """Stamps of a topic; none if the bag does not have it."""
+        entry = self._index.topics.get(topic)
+        return [] if entry is None else entry.stamps_ns.tolist()
+
+    def cloud_topic(self) -> str:
+        """The only topic of LiDAR points.
+
+        Raises:
+            BagError: There is none, or there are several.
+        """
+        names = [
+            t.name for t in self._index.topics.values()
+            if t.msgtype == _CLOUD and len(t) and not t.name.startswith("/ground_truth/")
+        ]  # fmt: skip
+        if len(names) != 1:
+            raise BagError(f"bag {self.bag} has {len(names)} topics of LiDAR points: {names}")
+        return names[0]
+
+    def scan(self, topic: str, stamp_ns: int) -> Scan | None:
+        """The LiDAR scan at an instant; None if there is none."""
+        message = self.message(topic, stamp_ns)
+        if message is None:
+            return None
+        columns = columns_of(message)
+        points = np.stack([columns[axis] for axis in "xyz"], axis=1)
+        at_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        frame = message.header.frame_id.lstrip("/")
+        return Scan(points, at_ns, self._transforms.fixed(self._grid_frame, frame))
+
+    def T_world_grid(self, stamp_ns: int) -> Matrix:  # noqa: N802  (the name of the literature)
+        """Pose of the grid frame in a fixed frame.
+
+        Raises:
+            OccError: The bag does not know it.
+        """
+        world = self._fixed_frame()
+        return self._transforms.at(world, self._grid_frame, stamp_ns, _MAX_POSE_GAP_NS)
 
     def scanner_places(
         self, stamps_ns: Sequence[int], scanners: Sequence[str]
