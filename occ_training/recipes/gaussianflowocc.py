@@ -26,11 +26,13 @@ from occ_training.losses.splatting import (
     rendered_depth_loss,
 )
 from occ_training.recipes.gaussianflowocc_data import (
+    DEPTH,
     SplatDataset,
     SplatSample,
     SplatTargets,
     SplatTopics,
 )
+from occ_training.recipes.gaussianflowocc_start import FlatStart, start_flat
 from occ_training.recipes.preset import Preset
 from occ_training.splat.choice import render_steps
 
@@ -49,6 +51,7 @@ class GaussianFlowOccTraining:
         flow: Gaussians of classes that can move are displaced at other times; without, the world
             stands still.
         augments: Resize, crop and turn images at random.
+        start: Where Gaussians start; None = anywhere, as published.
         backbone: Converted ImageNet weights of the backbone (`occ weights convert resnet50 ...`);
             empty = random.
         keeps: Keep decoded images and labels in memory; for small worlds.
@@ -63,6 +66,7 @@ class GaussianFlowOccTraining:
     targets: SplatTargets = field(default_factory=SplatTargets)
     flow: bool = True
     augments: bool = True
+    start: FlatStart | None = None
     backbone: str = ""
     keeps: bool = False
     topics: SplatTopics = field(default_factory=SplatTopics)
@@ -90,19 +94,20 @@ def august2025(output: Path) -> GaussianFlowOccPreset:
     )
 
 
-def nano(output: Path, steps: int = 1600) -> GaussianFlowOccPreset:
+def nano(output: Path, steps: int = 600) -> GaussianFlowOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with small pictures."""
     training = GaussianFlowOccTraining(
-        rate=1e-3,
-        schedule=StepCosine(steps, warmup=Warmup(50, 0.02)),
-        ema=EmaConfig(decay=0.99, ramp=50.0, start=0),
+        rate=1.5e-3,
+        schedule=StepCosine(steps, floor=0.03, warmup=Warmup(30, 0.05)),
+        ema=EmaConfig(decay=0.98, ramp=30.0, start=0),
         losses=AUGUST_2025,
-        targets=SplatTargets(size=(32, 88), neighbours=2, cameras=6),
+        targets=SplatTargets(size=(32, 88), neighbours=1),
+        start=FlatStart(),
         keeps=True,
     )
     loop = LoopConfig(
         output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=5.0, workers=0,
-        checkpoint_every=100, keep=2,
+        checkpoint_every=50, keep=2,
     )  # fmt: skip
     return GaussianFlowOccPreset(GaussianFlowOccConfig.nano(), training, loop)
 
@@ -259,6 +264,8 @@ def build_recipe(
     network = TrainableGaussianFlowOcc(config, flow=training.flow)
     if training.backbone:
         load_weights(network.backbone, Path(training.backbone), config.backbone)
+    if training.start is not None:
+        start_flat(network, dataset.source, DEPTH, training.start, preset.loop.seed)
     return Recipe(
         network=network,
         optimizer=torch.optim.AdamW(

@@ -110,4 +110,4 @@ def truth_of(
     seen = getattr(drive.layer(SEEN, key), "known", None)
     if labels is None or seen is None:
         raise BagError(f"bag {drive.name}: Occ3D's score needs voxel labels and a camera mask")
-    return torch.from_numpy(labels), torch.from_numpy(seen)
+    return torch.from_numpy(labels.copy()), torch.from_numpy(seen.copy())

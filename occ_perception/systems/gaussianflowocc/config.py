@@ -119,6 +119,6 @@ class GaussianFlowOccConfig:
             head_channels=128,
             flow_channels=128,
             horizon=3,
-            past_frames=2,
+            past_frames=1,
             reach=3,
         )

@@ -1,0 +1,131 @@
+"""A start for short trainings: Gaussians lie flat where the pseudo depth saw surfaces.
+
+The published training starts from Gaussians spread evenly over the space, turned at random, and has
+30,000 steps to bring them to where things are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from occ_perception.core.errors import ConfigError
+from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
+from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
+from occ_training.data.surround import SurroundDrive, SurroundDrives
+from occ_training.labels.answers import depth_of_layer
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FlatStart:
+    """How a network starts.
+
+    Attributes:
+        keys: Key frames whose pseudo depth is looked at.
+        cell_m: Places are drawn among cubes of this size, the more often the more key frames see a
+            surface there.
+        scales_m: Size of all Gaussians along x, y and z, standard deviations.
+        opacity: Of all of them.
+    """
+
+    keys: int = 60
+    cell_m: float = 0.8
+    scales_m: tuple[float, float, float] = (0.35, 0.35, 0.15)
+    opacity: float = 0.3
+
+
+@torch.no_grad()
+def start_flat(
+    network: GaussianFlowOcc, drives: SurroundDrives, depth: str, start: FlatStart, seed: int
+) -> None:
+    """Place a network's Gaussians.
+
+    Args:
+        network: Changed in place.
+        drives: Drives to train on.
+        depth: Name of their layer with pseudo depth.
+        start: How.
+        seed: Of what is drawn.
+    """
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(len(drives))[: start.keys]
+    points = [surface_points(*drives.place_of(int(i)), depth, random) for i in chosen]
+    config = network.config
+    network.initial_means.copy_(draw_places(points, config, start.cell_m, random))
+    for head, bias in (
+        (network.scale_head, torch.tensor(start.scales_m).logit()),
+        (network.opacity_head, torch.tensor([start.opacity]).logit()),
+        (network.rotation_head, torch.tensor([3.0, 0, 0, 0])),
+    ):
+        head[-1].weight.mul_(0.3)
+        head[-1].bias.copy_(bias)
+    for block in network.decoder.blocks:
+        block.mean_head[-1].weight.mul_(0.1)  # else the first rounds would scatter them
+
+
+def surface_points(
+    drive: SurroundDrive,
+    key: int,
+    depth: str,
+    random: np.random.Generator,
+    count: int = 1000,
+    furthest_m: float = 45.0,
+) -> Points:
+    """Points `[n, 3]` of a key frame's pseudo depth in its vehicle frame, metres.
+
+    Args:
+        drive: The drive.
+        key: The key frame.
+        depth: Name of the layer.
+        random: Which pixels are taken.
+        count: Pixels per camera.
+        furthest_m: Depth that is not looked at.
+    """
+    T_ego_cam = np.linalg.inv(drive.T_world_ego(key)) @ drive.T_world_cam(key)
+    found = []
+    for values, K, T in zip(drive.maps(depth, key), drive.K(key), T_ego_cam, strict=True):
+        depth_m = depth_of_layer(values)
+        v, u = np.nonzero((depth_m > 0) & (depth_m < furthest_m))
+        some = random.permutation(len(v))[:count]
+        v, u = v[some], u[some]
+        z = depth_m[v, u].astype(np.float64)
+        rays = np.linalg.solve(K, np.stack([u, v, np.ones_like(u)]).astype(np.float64))
+        found.append((T[:3, :3] @ (rays * z)).T + T[:3, 3])
+    return np.concatenate(found)
+
+
+def draw_places(
+    points: list[Points], config: GaussianFlowOccConfig, cell_m: float, random: np.random.Generator
+) -> Float[Tensor, "g 3"]:
+    """One place per Gaussian, among those where surfaces were seen.
+
+    Args:
+        points: Surfaces of several key frames, metres.
+        config: Number of Gaussians and the space.
+        cell_m: Edge of the cubes of which each gives at most one place.
+        random: Which ones.
+
+    Raises:
+        ConfigError: There are fewer places than Gaussians.
+    """
+    grid = config.grid
+    lower, upper = np.array(grid.origin_m), np.array([*grid.upper_m[:2], config.roof_m])
+    inside = [p[((p > lower) & (p < upper)).all(1)] for p in points]
+    cells = [np.floor((p - lower) / cell_m).astype(np.int64) @ (1, 4096, 4096**2) for p in inside]
+    flat = np.concatenate(inside)
+    names, first, counts = np.unique(np.concatenate(cells), return_index=True, return_counts=True)
+    if len(names) < config.gaussians:
+        raise ConfigError(
+            f"the pseudo depth of {len(points)} key frames gives {len(names)} places for "
+            f"{config.gaussians} Gaussians: look at more key frames, or at smaller cubes"
+        )
+    weights = counts.astype(np.float64)
+    places = random.choice(len(names), config.gaussians, False, weights / weights.sum())
+    return torch.from_numpy(flat[first[places]]).float()
