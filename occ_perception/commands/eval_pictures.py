@@ -7,102 +7,112 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
-from occ_perception.eval.bag_eval import Predict
 from occ_perception.eval.bag_frames import BagFrames
-from occ_perception.eval.voxel_truth import VoxelTopic
+from occ_perception.eval.scoring import Confusion, Judged
+from occ_perception.eval.voxel_truth import Labels, VoxelTopic
 from occ_perception.viz.cubes import voxel_picture
 from occ_perception.viz.draw import Caption, Picture
 from occ_perception.viz.pictures import bev_picture, contact_sheet, input_picture
 
+_PER_ROW = 3  # cameras on a sheet
 
-def draw_bars(document: Mapping[str, Any], labels: LabelMap, path: Path) -> None:
-    """IoU of every class, one bar per range."""
-    ranges = document["ranges_m"]
-    names = labels.names[1:]
+
+def draw_bars(document: Mapping[str, Any], benchmark: str, path: Path) -> None:
+    """IoU of every class, one bar per column of the benchmark's table."""
+    columns = document["classes"][benchmark]
+    names = list(next(iter(columns.values())))
     figure = Figure(figsize=(12, 5), layout="constrained")
     axes = figure.add_subplot(title=_title(document), ylabel="IoU, %")
-    width = 0.8 / len(ranges)
-    places = np.arange(len(names))
-    for number, (range_m, entry) in enumerate(ranges.items()):
-        heights = [100 * entry["class_iou"].get(name, 0.0) for name in names]
-        colours = np.array(labels.colors_rgb[1:]) / 255
-        shade = (number + 1) / len(ranges)
+    width, places = 0.8 / len(columns), np.arange(len(names))
+    for number, (column, scores) in enumerate(columns.items()):
+        shade = 0.35 + 0.55 * (number + 1) / len(columns)
         axes.bar(
-            places + (number - (len(ranges) - 1) / 2) * width, heights, width,
-            color=1 - shade * (1 - colours), edgecolor="black", linewidth=0.4,
-            label=f"up to {range_m} m",
+            places + (number - (len(columns) - 1) / 2) * width,
+            [100 * (scores[name] or 0.0) for name in names],
+            width, color=(1 - shade, 1 - 0.7 * shade, 0.95), edgecolor="black", linewidth=0.4,
+            label=column,
         )  # fmt: skip
     axes.set_xticks(places, names, rotation=45, ha="right")
     axes.legend()
     _save(figure, path)
 
 
-def draw_confusion(document: Mapping[str, Any], labels: LabelMap, path: Path) -> None:
+def draw_confusion(document: Mapping[str, Any], confusion: Confusion, path: Path) -> None:
     """Share of each true class (rows) that was answered as each class (columns)."""
-    counts = np.array(document["confusion"], float)
+    counts = confusion.counts.astype(float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(10, 9), layout="constrained")
     axes = figure.add_subplot(title=_title(document), xlabel="answer", ylabel="truth")
     picture = axes.imshow(shares, cmap="magma", vmin=0, vmax=1)
     figure.colorbar(picture, label="share of the true class")
-    places = np.arange(len(labels.names))
-    axes.set_xticks(places, labels.names, rotation=90)
-    axes.set_yticks(places, labels.names)
+    places = np.arange(len(confusion.names))
+    axes.set_xticks(places, confusion.names, rotation=90)
+    axes.set_yticks(places, confusion.names)
     _save(figure, path)
 
 
-def draw_frame(
-    truth: VoxelTopic, predict: Predict, frames: BagFrames | None, stamp_ns: int, name: str
-) -> Picture:
-    """A frame's images, truth and answer side by side."""
-    rows: list[list[Picture]] = []
-    pair = None if frames is None else frames.at(stamp_ns)
-    if pair is not None:
-        left, right = (frame.image for frame in pair.frames)
-        rows.append([input_picture(left, right, Caption("images", stamp_ns))])
-    for who, labels in (("ground truth", _shown(truth, stamp_ns)), (name, predict(stamp_ns))):
-        if labels is not None:
-            rows.append(_views(labels, truth.grid, truth.label_map, Caption(who, stamp_ns)))
-    return contact_sheet(rows)
-
-
 def draw_worst(
-    document: Mapping[str, Any], truth: VoxelTopic, predict: Predict,
-    frames: BagFrames | None, folder: Path, count: int,
+    document: Mapping[str, Any], worst: Sequence[Judged], frames: Sequence[BagFrames],
+    labels: LabelMap, folder: Path, topic: str = "",
 ) -> list[Path]:  # fmt: skip
-    """The frames with the lowest mIoU, one picture each."""
+    """The frames with the lowest score: images, truth and answer, one picture each."""
     paths = []
-    stamps: Sequence[int] = [entry["stamp_ns"] for entry in document["worst"][:count]]
-    for number, stamp_ns in enumerate(stamps):
-        picture = draw_frame(truth, predict, frames, stamp_ns, document["about"]["system"])
-        paths.append(folder / f"worst_{number + 1}_{stamp_ns}.png")
-        Image.fromarray(picture.image).save(paths[-1])
+    for number, judged in enumerate(worst, start=1):
+        source, stamp_ns = frames[judged.place.bag], judged.place.stamp_ns
+        truth = VoxelTopic(source.bag, topic, truth=True)
+        rows = image_rows(source, stamp_ns)
+        known = truth.at(stamp_ns)
+        if known is not None:
+            rows.append(_views(known, truth, truth.label_map, Caption("ground truth", stamp_ns)))
+        answer = _shown(judged, labels)
+        caption = Caption(document["about"]["system"], stamp_ns)
+        rows.append(_views(answer, truth, labels, caption))
+        paths.append(folder / f"worst_{number}_{stamp_ns}.png")
+        Image.fromarray(contact_sheet(rows).image).save(paths[-1])
     return paths
 
 
-def _shown(truth: VoxelTopic, stamp_ns: int) -> npt.NDArray[np.uint8] | None:
-    return truth.at(stamp_ns)
+def image_rows(source: BagFrames, stamp_ns: int) -> list[list[Picture]]:
+    """What the cameras saw."""
+    found = source.at(stamp_ns)
+    if found is None:
+        return []
+    if len(found.frames) == 2:
+        left, right = (frame.image for frame in found.frames)
+        return [[input_picture(left, right, Caption("images", stamp_ns))]]
+    pictures = [
+        input_picture(frame.image, None, Caption(frame.camera.name, stamp_ns))
+        for frame in found.frames
+    ]
+    return [pictures[i : i + _PER_ROW] for i in range(0, len(pictures), _PER_ROW)]
 
 
-def _views(
-    labels: npt.NDArray[np.uint8], grid: GridSpec, label_map: LabelMap, caption: Caption
-) -> list[Picture]:
+def _shown(judged: Judged, labels: LabelMap) -> Labels:
+    """Ids of an answer, unknown where the system says nothing."""
+    answer = judged.answer
+    ids = answer.labels.cpu().numpy().copy()
+    if answer.known is not None:
+        ids[~answer.known.cpu().numpy()] = labels.unknown_id
+    return ids
+
+
+def _views(ids: Labels, truth: VoxelTopic, labels: LabelMap, caption: Caption) -> list[Picture]:
     return [
-        voxel_picture(labels, grid, label_map, caption),
-        bev_picture(labels, grid, label_map, caption),
+        voxel_picture(ids, truth.grid, labels, caption),
+        bev_picture(ids, truth.grid, labels, caption),
     ]
 
 
 def _title(document: Mapping[str, Any]) -> str:
     about = document["about"]
-    return f"{about['system']} on {about['bag']}, {document['frames']} frames"
+    bags = about["bags"]
+    name = bags[0] if len(bags) == 1 else f"{len(bags)} bags"
+    return f"{about['system']} on {name}, {document['frames']} frames"
 
 
 def _save(figure: Figure, path: Path) -> None:

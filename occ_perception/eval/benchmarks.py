@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from occ_perception.core.errors import ConfigError
+from occ_perception.core.labels import LabelMap
+from occ_perception.eval.depth_scorer import DepthScorer
 from occ_perception.eval.occ3d import GAUSSIANFLOWOCC_PROTOCOL, LANGOCC_PROTOCOL
+from occ_perception.eval.occ3d_scorers import Occ3DScorer, RayScorer
 from occ_perception.eval.scoring import Scorer
-from occ_perception.eval.voxel_scorers import (
-    CompletionScorer,
-    GeometryScorer,
-    Occ3DScorer,
-    RayScorer,
-)
-from occ_perception.systems.base import OccupancySystem
-
-Make = Callable[[OccupancySystem, str], Scorer]
+from occ_perception.eval.slice_scorer import SliceScorer
+from occ_perception.eval.sscbench_scorer import SscBenchScorer
+from occ_perception.eval.voxel_scorers import CompletionScorer, GeometryScorer
 
 
-def _geometry(system: OccupancySystem, topic: str) -> Scorer:
+class Answering(Protocol):
+    """Whose answers are judged: a system, or what is known of kept answers.
+
+    Attributes:
+        labels: Meaning of the ids.
+    """
+
+    labels: LabelMap
+
+
+Make = Callable[[Answering, str], Scorer]
+
+
+def _geometry(system: Answering, topic: str) -> Scorer:
     return GeometryScorer(topic, free_id=system.labels.free_id)
 
 
-def _in_view(system: OccupancySystem, topic: str) -> Scorer:
+def _in_view(system: Answering, topic: str) -> Scorer:
     return GeometryScorer(topic, free_id=system.labels.free_id, in_view=True)
+
+
+def _lidar_occupancy(system: Answering, topic: str) -> Scorer:
+    network = getattr(system, "system", system)  # kept answers have no field to be asked
+    return SliceScorer(network)
 
 
 # Name -> how to make it for a system and the topic of the truth.
@@ -34,20 +50,27 @@ BENCHMARKS: Mapping[str, Make] = {
     "occ3d": lambda system, topic: Occ3DScorer(LANGOCC_PROTOCOL, topic),
     "occ3d_15": lambda system, topic: Occ3DScorer(GAUSSIANFLOWOCC_PROTOCOL, topic),
     "rayiou": lambda system, topic: RayScorer(topic),
+    "sscbench15": lambda system, topic: SscBenchScorer(topic),
+    "lidar_occupancy": _lidar_occupancy,
+    "depth": lambda system, topic: DepthScorer("depth"),
+    "predicted_depth": lambda system, topic: DepthScorer("predicted_depth"),
+    "depth_eigen": lambda system, topic: DepthScorer("depth", crop=True),
 }
+
+WITHOUT_VOXELS = frozenset({"lidar_occupancy", "depth", "predicted_depth", "depth_eigen"})
 
 # What each publication reports; the first one decides which frames are the worst.
 OF_SYSTEM: Mapping[str, tuple[str, ...]] = {
     "vlscene": ("completion",),
     "langocc": ("occ3d",),
     "gaussianflowocc": ("occ3d_15",),
-    "vipocc": ("geometry_in_view",),
-    "scenedino": ("geometry_in_view",),
+    "vipocc": ("lidar_occupancy", "depth"),
+    "scenedino": ("sscbench15",),
 }
 
 
 def benchmarks(
-    system_name: str, system: OccupancySystem, names: Sequence[str] = (), topic: str = ""
+    system_name: str, system: Answering, names: Sequence[str] = (), topic: str = ""
 ) -> list[Scorer]:
     """Benchmarks by name.
 

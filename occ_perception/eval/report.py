@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from occ_perception.eval.bag_eval import Evaluation
+from occ_perception.eval.scoring import Outcome, Place, Scores
 
 UNDEFINED = "undefined"
+_RANGED = re.compile(r"(.+) (\d[\d.]* m)")
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,38 @@ class Latency:
 
 
 def as_document(
-    evaluation: Evaluation, about: Mapping[str, Any], latency: Latency | None = None
+    outcome: Outcome,
+    bags: Sequence[Path],
+    about: Mapping[str, Any],
+    latency: Latency | None = None,
 ) -> dict[str, Any]:
     """Everything as plain values; undefined scores are null."""
-    classes = evaluation.protocol.classes
-    ranges = {}
-    for range_m, scores in evaluation.metric.scores().items():
-        entry = asdict(scores)
-        entry["class_iou"] = dict(zip(classes, scores.class_iou, strict=False))
-        ranges[f"{range_m:g}"] = entry
-    widest = max(evaluation.metric.metrics)
+
+    def place(where: Place) -> dict[str, Any]:
+        return {"bag": bags[where.bag].name, "stamp_ns": where.stamp_ns}
+
+    defined = [judged for judged in outcome.frames if judged.score is not None]
+    worst = sorted(defined, key=lambda judged: judged.score)[:10]
     return {
         "about": dict(about),
-        "protocol": evaluation.protocol.name,
-        "frames": len(evaluation.frames),
-        "missing": evaluation.missing,
-        "ranges_m": ranges,
-        "confusion": evaluation.metric.metrics[widest].confusion.tolist(),
-        "worst": [
-            {"stamp_ns": f.stamp_ns, "iou": f.scores.iou, "miou": f.scores.miou}
-            for f in evaluation.worst(10)
-        ],
-        "seconds": {"answering": evaluation.answering_s, "total": evaluation.total_s},
+        "frames": len(outcome.frames),
+        "missing": [place(where) for where in outcome.missing],
+        "scores": {name: dict(scores) for name, scores in outcome.scores.items()},
+        "classes": {name: dict(columns) for name, columns in outcome.classes.items()},
+        "confusion": {
+            name: {"classes": list(table.names), "counts": table.counts.tolist()}
+            for name, table in outcome.confusions.items()
+        },
+        "worst": [place(judged.place) | {"score": judged.score} for judged in worst],
+        "seconds": {"answering": outcome.answering_s, "total": outcome.total_s},
         "latency": None if latency is None else asdict(latency),
     }
+
+
+def is_scored(document: Mapping[str, Any]) -> bool:
+    """Whether the truth knew anything at all."""
+    values = [value for scores in document["scores"].values() for value in scores.values()]
+    return any(value is not None for value in values)
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
@@ -81,22 +91,56 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def summary_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Per range: range, IoU, precision, recall, mIoU, in percent."""
-    names = ("iou", "precision", "recall", "miou")
-    return [
-        (f"{range_m} m", *(percent(entry[name]) for name in names))
-        for range_m, entry in document["ranges_m"].items()
-    ]
+class Grid(NamedTuple):
+    """A table of texts.
+
+    Attributes:
+        columns: Heads, that of the rows first.
+        rows: Texts.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
 
-def class_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Per class: name, IoU at every range, in percent."""
-    tables = [entry["class_iou"] for entry in document["ranges_m"].values()]
-    names = next((list(table) for table in tables if table), [])
-    return [(name, *(percent(table.get(name)) for table in tables)) for name in names[1:]]
+def score_grid(scores: Scores) -> Grid:
+    """Scores as a table: "iou 12.8 m" stands in the row "12.8 m" and the column "iou"."""
+    cells = {(tail, head): value for head, tail, value in _parts(scores)}
+    columns = tuple(dict.fromkeys(head for _, head in cells))
+    rows = tuple(dict.fromkeys(tail for tail, _ in cells))
+    table = [(row, *(_text(c, cells.get((row, c), ...)) for c in columns)) for row in rows]
+    return Grid(("", *(c if is_plain(c) else f"{c} %" for c in columns)), table)
+
+
+def class_grid(columns: Mapping[str, Scores]) -> Grid:
+    """Scores per class, in percent."""
+    names = tuple(dict.fromkeys(name for scores in columns.values() for name in scores))
+    rows = [(name, *(percent(c.get(name)) for c in columns.values())) for name in names]
+    return Grid(("class", *columns), rows)
 
 
 def percent(value: float | None) -> str:
     """A score as text; what is not defined says so."""
     return UNDEFINED if value is None else f"{100 * value:.2f}"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a score is a number of its own kind, not a share: its name ends with the unit."""
+    return name.endswith("]")
+
+
+def _parts(scores: Scores) -> list[tuple[str, str, float | None]]:
+    """Column, row and value."""
+    found = []
+    for name, value in scores.items():
+        ranged = _RANGED.fullmatch(name)
+        found.append((*(ranged.groups() if ranged else (name, "all")), value))
+    return found
+
+
+def _text(column: str, value: Any) -> str:
+    if value is ...:
+        return ""
+    if value is not None and is_plain(column):
+        return f"{value:.3f}"
+    return percent(value)

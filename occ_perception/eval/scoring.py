@@ -8,12 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from occ_perception.core.errors import BagError
 from occ_perception.core.types import FrameSet, Prediction
 from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.systems.base import Context, OccupancySystem
 
 Scores = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """What was taken for what.
+
+    Attributes:
+        names: Of the classes.
+        counts: `[k, k]` rows are the truth, columns the answer.
+    """
+
+    names: Sequence[str]
+    counts: npt.NDArray[np.int64]
 
 
 class Truth(Protocol):
@@ -57,6 +73,10 @@ class Scorer(Protocol):
         """Scores per class, by the name of the column."""
         ...
 
+    def confusion(self) -> Confusion | None:
+        """Counts per true and answered class, where classes are scored."""
+        ...
+
 
 @dataclass(frozen=True)
 class Place:
@@ -71,6 +91,21 @@ class Place:
     stamp_ns: int
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """An instant that was scored.
+
+    Attributes:
+        place: Where.
+        score: How good the answer was to the first benchmark; None = not defined.
+        answer: The answer; only kept of the worst.
+    """
+
+    place: Place
+    score: float | None
+    answer: Prediction | None = None
+
+
 @dataclass
 class Outcome:
     """What came out.
@@ -78,7 +113,9 @@ class Outcome:
     Attributes:
         scores: By benchmark and name.
         classes: By benchmark, column and class.
-        frames: How good every frame was to the first benchmark.
+        confusions: By benchmark, where it counts classes.
+        frames: Every scored instant, in order.
+        worst: Some of them with their answers, the worst first.
         missing: Instants with truth for which there was no answer.
         answering_s: Time that the answers took, reading of the images included.
         total_s: Time in all.
@@ -86,7 +123,9 @@ class Outcome:
 
     scores: dict[str, Scores] = field(default_factory=dict)
     classes: dict[str, Mapping[str, Scores]] = field(default_factory=dict)
-    frames: list[tuple[Place, float | None]] = field(default_factory=list)
+    confusions: dict[str, Confusion] = field(default_factory=dict)
+    frames: list[Judged] = field(default_factory=list)
+    worst: list[Judged] = field(default_factory=list)
     missing: list[Place] = field(default_factory=list)
     answering_s: float = 0.0
     total_s: float = 0.0
@@ -118,7 +157,7 @@ def evaluate_system(
         OccError: A bag has no truth or not the cameras, or the system cannot answer.
     """
     sources = [BagFrames(bag, system.needs, system.grid.frame_id) for bag in bags]
-    places = chosen(_places(sources, scorers), frames, in_order=system.needs.history > 0)
+    places = chosen(find_places(sources, scorers), frames, in_order=system.needs.history > 0)
     wanted = frozenset().union(*(s.wanted for s in scorers))
     answers = system_answers(system, sources, wanted)
     if shuffle:
@@ -132,8 +171,17 @@ def score(
     sources: Sequence[BagFrames],
     scorers: Sequence[Scorer],
     progress: Callable[[int], None] | None = None,
+    keep: int = 0,
 ) -> Outcome:
     """Score answers, wherever they come from.
+
+    Args:
+        answers: From a place to the answer.
+        places: Where to score.
+        sources: The bags.
+        scorers: Benchmarks.
+        progress: Told the number of instants done.
+        keep: Number of the worst answers to keep.
 
     Raises:
         OccError: Truth or answers cannot be used.
@@ -151,11 +199,14 @@ def score(
             out.missing.append(place)
         else:
             found = [scorer.update(prediction, place.stamp_ns) for scorer in scorers]
-            out.frames.append((place, found[0]))
+            out.frames.append(Judged(place, found[0]))
+            out.worst = _worst([*out.worst, Judged(place, found[0], prediction)], keep)
         if progress is not None:
             progress(number + 1)
     out.scores = {scorer.name: scorer.scores() for scorer in scorers}
     out.classes = {scorer.name: scorer.classes() for scorer in scorers}
+    tables = {scorer.name: scorer.confusion() for scorer in scorers}
+    out.confusions = {name: table for name, table in tables.items() if table is not None}
     out.total_s = time.perf_counter() - start
     return out
 
@@ -206,10 +257,20 @@ def chosen(places: Sequence[Place], count: int, *, in_order: bool) -> list[Place
     return [place for part in kept for place in part][:count]
 
 
-def _places(sources: Sequence[BagFrames], scorers: Iterable[Scorer]) -> list[Place]:
+def find_places(sources: Sequence[BagFrames], scorers: Iterable[Scorer]) -> list[Place]:
+    """All instants that have truth.
+
+    Raises:
+        BagError: There is none at all.
+    """
     first, places = next(iter(scorers)), []
     for number, source in enumerate(sources):
         places += [Place(number, stamp_ns) for stamp_ns in first.open(source).stamps_ns]
     if not places:
         raise BagError("no bag has any truth to score: name other bags, or the topic of the truth")
     return places
+
+
+def _worst(judged: Sequence[Judged], count: int) -> list[Judged]:
+    defined = [j for j in judged if j.score is not None]
+    return sorted(defined, key=lambda j: j.score)[:count]

@@ -10,6 +10,7 @@ from occ_perception.systems.vlscene.model import VLScene
 from occ_perception.weights.files import write_weights
 
 NANO = ("--preset", "nano")
+RANGES = ["12.8 m", "25.6 m", "51.2 m"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_the_report_has_tables_and_pictures(offline):
     names = {path.name.split("_")[0] for path in (offline / "report").iterdir()}
     assert names == {"report.json", "classes.png", "confusion.png", "worst"}
     told = document(offline / "report")
-    assert told["frames"] == 2 and list(told["ranges_m"]) == ["12.8", "25.6", "51.2"]
+    assert told["frames"] == 2 and list(told["classes"]["completion"]) == RANGES
     assert told["about"]["weights"] == "w.safetensors"
 
 
@@ -67,5 +68,5 @@ def test_the_live_node_scores_to_the_last_count_as_offline(offline, truth_bag, w
     words = ["eval", "vlscene", str(truth_bag), *NANO, "--weights", str(weights), "--live"]
     assert main([*words, "--output", str(tmp_path)]) == 0
     live, here = document(tmp_path), document(offline / "report")
-    assert live["confusion"] == here["confusion"] and live["ranges_m"] == here["ranges_m"]
+    assert live["confusion"] == here["confusion"] and live["scores"] == here["scores"]
     assert live["latency"]["published"] == 6 and live["latency"]["dropped"] == {}

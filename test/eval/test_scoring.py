@@ -10,7 +10,7 @@ from occ_perception.core.labels import load_label_map
 from occ_perception.core.types import Prediction
 from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.eval.benchmarks import benchmarks
-from occ_perception.eval.scoring import Place, chosen, evaluate_system
+from occ_perception.eval.scoring import Place, chosen, evaluate_system, find_places, score
 from occ_perception.eval.voxel_scorers import voxels_in_view
 from occ_perception.eval.voxel_truth import VoxelTopic
 from occ_perception.systems.base import Needs
@@ -57,6 +57,55 @@ def test_the_truth_itself_is_perfect_and_that_of_other_places_is_not(surround_ba
     assert wrong.scores["occ3d"]["miou"] < 0.9 and wrong.scores["geometry"]["iou 80 m"] < 0.9
 
 
+STEREO_PAIR = Needs(("left", "right"), stereo=True)
+
+
+def test_completion_counts_every_known_voxel(truth_bag):
+    def filled(labels):
+        return torch.where(labels == 255, 0, labels).to(torch.uint8)
+
+    system = Knowing(truth_bag, STEREO_PAIR, filled)
+    found = evaluate_system(system, [truth_bag], benchmarks("vlscene", system))
+    scores = found.scores["completion"]
+    assert all(scores[f"{n} {r} m"] == 1 for n in ("iou", "precision") for r in (12.8, 51.2))
+    columns = found.classes["completion"]
+    assert columns["51.2 m"]["road"] == 1 and "empty" not in columns["51.2 m"]
+    table = found.confusions["completion"]
+    assert len(table.names) == 20 and table.counts.sum() == np.trace(table.counts) > 1e5
+    assert [(v.camera.name, v.stamp_ns) for v in system.seen[1][0]] == [
+        (side, system.truth.stamps_ns[0]) for side in ("left", "right")
+    ]
+
+
+def test_the_worst_frames_are_kept_with_their_answers(truth_bag):
+    first = VoxelTopic(truth_bag, truth=True).stamps_ns[0]
+    system = Knowing(truth_bag, STEREO_PAIR)
+    sources = [BagFrames(truth_bag, STEREO_PAIR, "velodyne")]
+    scorers = benchmarks("vlscene", system)
+    places = find_places(sources, scorers)
+
+    def answer(place):
+        labels = torch.from_numpy(system.truth.at(place.stamp_ns))
+        labels = torch.where(labels == 255, 0, labels).to(torch.uint8)
+        free = torch.zeros_like(labels)
+        return Prediction(free if place.stamp_ns == first else labels, system.grid, place.stamp_ns)
+
+    found = score(answer, places, sources, scorers, keep=1)
+    (worst,) = found.worst
+    assert worst.place.stamp_ns == first and worst.score == 0 and not worst.answer.labels.any()
+    assert [j.place.stamp_ns for j in found.frames] == system.truth.stamps_ns
+    nobody = score(lambda place: None, places, sources, benchmarks("vlscene", system))
+    assert nobody.missing == places and nobody.scores["completion"] == {}
+
+
+def test_a_truth_that_knows_nothing_gives_no_score(truth_bag, monkeypatch):
+    system = Knowing(truth_bag, STEREO_PAIR, lambda labels: torch.zeros_like(labels))
+    nothing = np.full(system.grid.shape, 255, np.uint8)
+    monkeypatch.setattr(VoxelTopic, "truth_at", lambda self, stamp_ns: nothing)
+    found = evaluate_system(system, [truth_bag], benchmarks("vlscene", system))
+    assert set(found.scores["completion"].values()) == {None}
+
+
 def test_rays_find_the_same_walls_in_the_same_voxels(surround_bag):
     system = Knowing(surround_bag, SURROUND)
     good = evaluate_system(
@@ -89,7 +138,9 @@ def test_a_single_camera_is_judged_where_it_looks(truth_bag):
     mask = voxels_in_view(grid, BagFrames(truth_bag, mono, "velodyne").cameras[0])
     assert mask[200, 128].any() and not mask[2, 2].any()  # ahead, and beside the vehicle
 
-    system = Knowing(truth_bag, mono, lambda labels: (labels > 0).to(torch.uint8) * mask)
+    system = Knowing(
+        truth_bag, mono, lambda labels: (labels > 0).to(torch.uint8) * torch.from_numpy(mask)
+    )
     system.labels = load_label_map("occupancy")
     scorers = benchmarks("vipocc", system, ["geometry_in_view", "geometry"])
     found = evaluate_system(system, [truth_bag], scorers)
