@@ -39,6 +39,25 @@ def test_missing_pixels_say_nothing():
     assert ask(torch.full((16, 16), MISSING)).seg_logits.abs().sum() == 0
 
 
+def test_segments_are_misnamed_and_missed_where_that_is_wanted():
+    """Forty separate patches of sidewalk on buildings: some become road, some nothing."""
+    sidewalk, building = 8, 11
+    classes = torch.full((128, 320), building)
+    for row in range(4):
+        for column in range(10):
+            classes[32 * row + 8 : 32 * row + 24, 32 * column + 8 : 32 * column + 24] = sidewalk
+    image, given = torch.zeros(1, 3, 128, 320), classes[None].to(torch.uint8)
+    teacher = ToyTeacher(misnames=True)
+    answers = [teacher(TeacherInput(image, given)) for _ in range(2)]
+    assert torch.equal(answers[0].features, answers[1].features)
+    assert teacher.name != ToyTeacher().name
+    middles = answers[0].seg_logits[0, :, 1::4, 1::4]
+    named = [OUTDOOR_CLASSES[i] for i in middles.argmax(dim=0).flatten()]
+    missed = int((middles.amax(dim=0) == 0).sum())
+    assert 28 <= named.count("sidewalk") < 40 and "building" not in named
+    assert missed + named.count("road") >= 1
+
+
 def test_without_a_class_image_it_cannot_answer():
     with pytest.raises(ConfigError, match=r"topics\.classes"):
         ToyTeacher()(TeacherInput(torch.zeros(1, 3, 8, 8)))
