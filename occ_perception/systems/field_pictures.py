@@ -13,7 +13,12 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from occ_perception.blocks.fields.config import FieldConfig
-from occ_perception.blocks.fields.fixed_points import FixedPoints, fix_points, fixed_activations
+from occ_perception.blocks.fields.fixed_points import (
+    FixedPoints,
+    Sight,
+    fix_points,
+    fixed_activations,
+)
 from occ_perception.blocks.fields.pixel_field import PixelField
 from occ_perception.blocks.fields.prepare import view_intrinsics
 from occ_perception.blocks.fields.projection import project_normalised
@@ -118,8 +123,8 @@ def picture_rays(
     distances = inverse_depth_distances(jitter, config.near_m, config.far_m)
     rays = rays_through(uv, pixels.K, identity)
     points = points_on(rays, distances.expand(len(uv), -1)).flatten(0, 1)
-    K = view_intrinsics(view).to(pixels.K)
-    fixed = fix_points(field, points, identity, K, config.map_size, dtype)
+    sight = Sight(identity, view_intrinsics(view).to(pixels.K), config.map_size, dtype)
+    fixed = fix_points(field, points, sight)
     return PictureRays(pixels, fixed, distances, z_per_distance(uv, pixels.K))
 
 

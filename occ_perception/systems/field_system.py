@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from occ_perception.blocks.fields.config import FieldConfig
 from occ_perception.blocks.fields.fixed_points import (
     SeenPoints,
+    Sight,
     fix_seen_points,
     fixed_density,
     pixel_table,
@@ -82,32 +83,35 @@ class FieldSystem(ABC):
 
     Args:
         config: Sizes, range and grid.
-        network: The network, of which the field is a part.
         device: Where the network runs.
         precision: Of network and field; projection and compositing stay float32.
         fit: How images are brought to the network's size.
     """
 
     needs = Needs(cameras=("camera",))
-    offers: tuple[str, ...] = ("depth",)
+    offers: tuple[str, ...]
     labels: LabelMap
+    network: nn.Module
 
     def __init__(
         self,
-        config: FieldConfig,
-        network: nn.Module,
-        device: torch.device | str,
-        precision: Precision,
-        fit: FitKind,
+        config: FieldConfig | None = None,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        fit: FitKind = "auto",
     ) -> None:
-        self.config = config
         self.device = torch.device(device)
+        self.config, self.network = self.build(config)
+        self.network.to(self.device).eval()
         self.precision: Precision = precision
-        self.grid = config.grid
-        self.network = network.to(self.device).eval()
+        self.grid = self.config.grid
         self._fit_kind: FitKind = fit
         self._fits: dict[str, tuple[Camera, MonoFit]] = {}
         self._last: _Calibrated | None = None
+
+    @abstractmethod
+    def build(self, config: FieldConfig | None) -> tuple[FieldConfig, nn.Module]:
+        """The network of a configuration, None = the published one."""
 
     @property
     @abstractmethod
@@ -198,10 +202,10 @@ class FieldSystem(ABC):
 
     def _seen_voxels(self, view: PreparedView) -> tuple[SeenPoints, Tensor]:
         T = torch.from_numpy(inverse(view.camera.T_base_cam)).float().to(self.device)
-        K, centres = view_intrinsics(view).to(self.device), self.grid.centers(self.device)
-        voxels = fix_seen_points(
-            self.field, centres.flatten(0, 2), T, K, self.config.map_size, _KEPT[self.precision]
-        )
+        K = view_intrinsics(view).to(self.device)
+        centres = self.grid.centers(self.device).flatten(0, 2)
+        sight = Sight(T, K, self.config.map_size, _KEPT[self.precision])
+        voxels = fix_seen_points(self.field, centres, sight)
         if not len(voxels.index):
             raise CalibrationError(
                 f"camera '{view.camera.name}' sees no voxel of the grid in frame "

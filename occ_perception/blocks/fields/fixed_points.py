@@ -23,6 +23,22 @@ _CACHED_VALUES = 1 << 18
 _PREPARED_POINTS = 1 << 16
 
 
+class Sight(NamedTuple):
+    """How a camera sees points.
+
+    Attributes:
+        T_cam_points: Frame of the points to the camera.
+        K: Its normalised intrinsics.
+        map_size: Height and width of the field's hidden map.
+        dtype: Of the hidden map, and so of what is prepared.
+    """
+
+    T_cam_points: Float[Tensor, "4 4"]
+    K: Float[Tensor, "3 3"]
+    map_size: tuple[int, int]
+    dtype: torch.dtype = torch.float32
+
+
 class FixedPoints(NamedTuple):
     """Prepared points of one image.
 
@@ -48,24 +64,15 @@ class FixedPoints(NamedTuple):
         return map(FixedPoints, *splits)
 
 
-def fix_points(
-    field: PixelField,
-    points: Float[Tensor, "m 3"],
-    T_cam_points: Float[Tensor, "4 4"],
-    K: Float[Tensor, "3 3"],
-    map_size: tuple[int, int],
-    dtype: torch.dtype = torch.float32,
-) -> FixedPoints:
+def fix_points(field: PixelField, points: Float[Tensor, "m 3"], sight: Sight) -> FixedPoints:
     """Prepare points; those beside the image read its border.
 
     Args:
         field: The field that will be asked; prepare again when its weights change.
         points: Points, metres.
-        T_cam_points: Frame of the points to the camera.
-        K: Its normalised intrinsics.
-        map_size: Height and width of the field's hidden map.
-        dtype: Of what is kept; that of the hidden map.
+        sight: How the camera sees them.
     """
+    T_cam_points, K, map_size, dtype = sight
     count, width = len(points), len(field.lin_in.weight)
     pixels = torch.empty(count, 4, dtype=torch.int32, device=points.device)
     weights = torch.empty(count, 4, dtype=dtype, device=points.device)
@@ -120,19 +127,11 @@ class SeenPoints(NamedTuple):
         return whole.index_copy_(0, self.index, values)
 
 
-def fix_seen_points(
-    field: PixelField,
-    points: Float[Tensor, "m 3"],
-    T_cam_points: Float[Tensor, "4 4"],
-    K: Float[Tensor, "3 3"],
-    map_size: tuple[int, int],
-    dtype: torch.dtype = torch.float32,
-) -> SeenPoints:
-    """Prepare the points inside the image; arguments as of `fix_points`."""
-    uv, _, outside = project_normalised(points, T_cam_points, K)
+def fix_seen_points(field: PixelField, points: Float[Tensor, "m 3"], sight: Sight) -> SeenPoints:
+    """Prepare the points inside the image; the same arguments as `fix_points`."""
+    uv, _, outside = project_normalised(points, sight.T_cam_points, sight.K)
     index = (~outside).nonzero()[:, 0]
     # Neighbours in memory read neighbours in the image: what one point reads serves the next.
-    row_major = bilinear_taps(uv[index], *map_size).pixels[:, 0]
-    index = index[row_major.argsort()]
-    fixed = fix_points(field, points[index], T_cam_points, K, map_size, dtype)
-    return SeenPoints(fixed, index, len(points))
+    first_pixel = bilinear_taps(uv[index], *sight.map_size).pixels[:, 0]
+    index = index[first_pixel.argsort()]
+    return SeenPoints(fix_points(field, points[index], sight), index, len(points))

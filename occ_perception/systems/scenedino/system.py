@@ -11,9 +11,8 @@ from torch import Tensor
 
 from occ_perception.blocks.fields.fixed_points import SeenPoints, fixed_activations
 from occ_perception.blocks.fields.pixel_field import PixelField
-from occ_perception.blocks.fields.prepare import FitKind
 from occ_perception.core.labels import LabelMap
-from occ_perception.systems.base import Concern, Precision
+from occ_perception.systems.base import Concern
 from occ_perception.systems.field_pictures import PictureRays, RenderedPicture
 from occ_perception.systems.field_system import Decision, FieldSystem
 from occ_perception.systems.scenedino.classes import VoxelClasses, voxel_classes
@@ -40,30 +39,19 @@ class _Read(NamedTuple):
 
 
 class SceneDinoSystem(FieldSystem):
-    """Runs the feature field and its semantic head.
+    """Runs the feature field and its semantic head; without one, voxels are occupied or free."""
 
-    Args:
-        config: Sizes, range and grid; with `classes` 0 voxels are occupied or free.
-        device: Where the network runs.
-        precision: Of networks and field; projection and compositing stay float32.
-        fit: How images are brought to the network's size.
-    """
+    config: SceneDinoConfig
+    network: SceneDino
 
-    def __init__(
-        self,
-        config: SceneDinoConfig | None = None,
-        device: torch.device | str = "cpu",
-        precision: Precision = "fp32",
-        fit: FitKind = "auto",
-    ) -> None:
+    def build(self, config: SceneDinoConfig | None) -> tuple[SceneDinoConfig, SceneDino]:
+        """The network of a configuration."""
         config = config or SceneDinoConfig()
-        self.network = SceneDino(config)
-        super().__init__(config, self.network, device, precision, fit)
         self.mode = SemanticMode(config.semantic_mode)
-        pictures = ("depth", "feature_picture")
-        self.offers = (*pictures, "segmentation") if config.classes else pictures
+        self.offers = ("depth", "feature_picture", *(["segmentation"] if config.classes else []))
         self._colours = LatentColours()
         self._read: _Read | None = None
+        return config, SceneDino(config)
 
     @property
     def field(self) -> PixelField:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from occ_perception.blocks.fields.fixed_points import SeenPoints
 from occ_perception.blocks.fields.pixel_field import PixelField
-from occ_perception.blocks.fields.prepare import FitKind
 from occ_perception.core.errors import ConfigError, ImageError
 from occ_perception.core.labels import load_label_map
 from occ_perception.core.types import Prediction, PreparedView
-from occ_perception.systems.base import Concern, Context, Precision, autocast
+from occ_perception.systems.base import Concern, Context, autocast
 from occ_perception.systems.field_pictures import PictureRays, RenderedPicture, picture_pixels
 from occ_perception.systems.field_system import Decision, FieldSystem
 from occ_perception.systems.vipocc.config import ViPOccConfig
@@ -23,28 +22,18 @@ from occ_perception.systems.vipocc.model import ViPOcc
 
 
 class ViPOccSystem(FieldSystem):
-    """Runs the density field, and the depth branch where a pseudo depth is at hand.
+    """Runs the density field, and the depth branch where a pseudo depth is at hand."""
 
-    Args:
-        config: Sizes, range and grid.
-        device: Where the network runs.
-        precision: Of networks and field; projection and compositing stay float32.
-        fit: How images are brought to the network's size.
-    """
+    config: ViPOccConfig
+    network: ViPOcc
+    _prior: nn.Module | None = None
 
-    def __init__(
-        self,
-        config: ViPOccConfig | None = None,
-        device: torch.device | str = "cpu",
-        precision: Precision = "fp32",
-        fit: FitKind = "auto",
-    ) -> None:
+    def build(self, config: ViPOccConfig | None) -> tuple[ViPOccConfig, ViPOcc]:
+        """The networks of a configuration."""
         config = config or ViPOccConfig()
-        self.network = ViPOcc(config)
-        super().__init__(config, self.network, device, precision, fit)
         self.labels = load_label_map("occupancy")
         self.offers = ("depth", "predicted_depth") if config.depth_branch else ("depth",)
-        self._prior: nn.Module | None = None
+        return config, ViPOcc(config)
 
     @property
     def field(self) -> PixelField:

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from systems.field_rigs import SCENEDINO as TOY
 
 from occ_perception.blocks.fields.pixel_field import keep_all, keep_visible
 from occ_perception.core.errors import ConfigError
@@ -22,23 +23,6 @@ from occ_perception.systems.scenedino.targets import (
 )
 from occ_perception.voxels.density import grow
 
-TOY = SceneDinoConfig(
-    input_size=(32, 64),
-    vit="vit_tiny_patch16_224",
-    vit_patch=16,
-    patch=16,
-    blocks=(0, 1, 2),
-    vit_depth=4,
-    level_channels=(8, 8, 8, 8),
-    decoder_channels=8,
-    hidden_channels=8,
-    latent_channels=4,
-    expansion_channels=8,
-    feature_channels=192,
-    code_channels=8,
-    classes=5,
-    samples=8,
-)
 K = torch.tensor([[0.8, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from systems.field_rigs import VIPOCC as TOY
 
 from occ_perception.blocks.fields.pixel_field import keep_visible
 from occ_perception.core.errors import ConfigError
@@ -9,16 +10,6 @@ from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import DepthBranch, ViPOcc, occupied_cells
 from occ_perception.systems.vipocc.ray_opacity import lookup_opacity, opacity_volume
 
-TOY = ViPOccConfig(
-    input_size=(64, 128),
-    backbone="resnet18",
-    backbone_maps=(64, 64, 128, 256, 512),
-    decoder_widths=(8, 8, 8, 8, 8),
-    feature_channels=8,
-    hidden_channels=8,
-    depth_widths=(8, 8, 8, 8, 8),
-    samples=8,
-)
 K = torch.tensor([[0.8, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
 
 
