@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from bench.plain_rays import photometric_term
 
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.model import SceneDino
@@ -70,6 +71,31 @@ def test_vipocc_learns(views, depth_branch):
     descends(parameters, lambda: vipocc_step.train_step(model, views, draws, weights).total)
 
 
+def test_the_batched_step_computes_what_the_papers_write_ray_by_ray(views):
+    torch.manual_seed(0)
+    config = dataclasses.replace(
+        ViPOccConfig.nano(), input_size=SIZE, samples=SAMPLES, depth_branch=False
+    )
+    model = ViPOcc(config).eval()  # batch statistics would differ by rounding alone
+    generator = torch.Generator().manual_seed(0)
+    partition = crossed_partition(np.random.default_rng(0))
+    draws = PatchDraws(
+        partition,
+        random_patches(2, 3, 4, SIZE, PATCH, generator),
+        torch.rand(2, 3 * PATCH**2, SAMPLES, generator=generator),
+    )
+    nothing = random_patches(2, 1, 1, SIZE, PATCH, generator)
+    step = vipocc_step.Draws(draws, nothing, jitter(1))
+    ours = vipocc_step.train_step(model, views, step, vipocc_step.LossWeights.bts()).terms["rgb"]
+    plain = photometric_term(model, views, draws)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    for a, b in zip(
+        torch.autograd.grad(ours, weights), torch.autograd.grad(plain, weights), strict=True
+    ):
+        assert float((a - b).norm()) <= 1e-3 * float(b.norm()) + 1e-6
+
+
 def test_scenedino_learns(views):
     torch.manual_seed(0)
     config = dataclasses.replace(
@@ -78,7 +104,7 @@ def test_scenedino_learns(views):
     model, targets = SceneDino(config).train(), FeatureTargets(config).train()
     draws = scenedino_step.Draws(
         paired_partition(8, np.random.default_rng(0)),
-        random_cells(2, 3, 4, config.grid, torch.Generator().manual_seed(0)),
+        random_cells(2, 3, 4, config.patch_grid, torch.Generator().manual_seed(0)),
         (-3, 5),
         jitter(3, config.patch),
     )
