@@ -30,7 +30,7 @@ def _image(types: Any, pixels: npt.NDArray[Any], encoding: str, time_ns: int, fr
     set_header(message.header, time_ns, frame)
     message.height, message.width = int(pixels.shape[0]), int(pixels.shape[1])
     message.step = int(pixels[0].nbytes)
-    message.data.frombytes(np.ascontiguousarray(pixels))
+    message.data.frombytes(np.ascontiguousarray(pixels).view(np.uint8))
     return message
 
 

@@ -64,6 +64,7 @@ class Inputs:
         rig: tf_rig.CameraRig,
         buffer: TransformBuffer,
         motion: Motion,
+        receive: Callable[[str, Any], Any],
         on_outcome: Callable[[Outcome[Any]], None],
     ) -> None:
         """Subscribe.
@@ -76,11 +77,14 @@ class Inputs:
             rig: Takes the calibrations.
             buffer: Takes the transforms.
             motion: Takes the odometry, if it wants some.
+            receive: Turns role and image message into what is kept of the image until its set is
+                complete.
             on_outcome: Takes what the synchroniser brings about, in the executor's thread.
         """
         self._node = node
         self._rig = rig
         self._buffer = buffer
+        self._receive = receive
         self._on_outcome = on_outcome
         self._warned: set[str] = set()
         self._sync: Synchronizer[Any] = Synchronizer(
@@ -144,7 +148,8 @@ class Inputs:
 
     def _on_image(self, role: str, image: Any) -> None:
         self.arrivals[role].times_s.append(time.monotonic())
-        self._on_outcome(self._sync.add(role, stamp_ns(image.header.stamp), image))
+        payload = self._receive(role, image)
+        self._on_outcome(self._sync.add(role, stamp_ns(image.header.stamp), payload))
 
     def _on_info(self, role: str, info: Any) -> None:
         self._rig.set_info(role, info)

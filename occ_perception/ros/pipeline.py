@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 from occ_perception.core.labels import LabelMap
 from occ_perception.core.types import CameraFrame, FrameSet, Prediction
@@ -13,6 +14,7 @@ from occ_perception.ros.accounting import Accounting
 from occ_perception.ros.extra_outputs import Answer, ExtraOutputs
 from occ_perception.ros.inputs import Inputs
 from occ_perception.ros.loading import Loaded
+from occ_perception.ros.messages import stamp_ns
 from occ_perception.ros.odometry import Motion
 from occ_perception.ros.outputs import Outputs, plan_views
 from occ_perception.ros.prompts import PromptDesk
@@ -26,6 +28,18 @@ from occ_perception.sync.transforms_buffer import TransformBuffer
 from occ_perception.systems.base import Concern, OccupancySystem
 
 Raw = SyncedSet[Any]
+
+
+class Arrived(NamedTuple):
+    """An image that waits for its set.
+
+    Attributes:
+        message: As it came.
+        frame: The decoded image to be, where its preparation has begun.
+    """
+
+    message: Any
+    frame: Future[CameraFrame] | None = None
 
 
 class Pipeline:
@@ -84,6 +98,7 @@ class Pipeline:
             self._rig,
             self.buffer,
             self._motion,
+            self._receive,
             self._take,
         )
 
@@ -140,6 +155,12 @@ class Pipeline:
             if self._engine is not None:
                 self._engine.submit(found.stamp_ns, found)
 
+    def _receive(self, role: str, message: Any) -> Arrived:
+        """In the executor's thread: let the image be prepared while the network rests."""
+        if self._engine is None:
+            return Arrived(message)
+        return Arrived(message, self._engine.early(lambda: self._frame_of(role, message)))
+
     def _decode(self, raw: Raw, timer: StageTimer) -> FrameSet:
         """In the prepare worker: messages to frames."""
         timer.seconds["decode"] = 0.0  # first of the stages, as the timer keeps their order
@@ -150,15 +171,21 @@ class Pipeline:
             return FrameSet(frames, raw.stamp_ns, self._motion.at(raw.stamp_ns) if moves else None)
 
     def _frame(self, role: str, raw: Raw) -> CameraFrame:
-        image = images.decode(raw.payloads[role])
+        arrived: Arrived = raw.payloads[role]
+        if arrived.frame is not None:
+            return arrived.frame.result()
+        return self._frame_of(role, arrived.message)
+
+    def _frame_of(self, role: str, message: Any) -> CameraFrame:
+        image = images.decode(message)
         if image.is_grey and role not in self._grey:
             self._grey.add(role)
             self._node.get_logger().warning(
                 f"camera '{role}' sends grey images; they are taken as colourless RGB, "
                 "which is not what networks are trained on"
             )
-        camera = self._rig.camera(role, raw.stamps_ns[role])
-        return CameraFrame(image.rgb, camera, raw.stamps_ns[role])
+        time_ns = stamp_ns(message.header.stamp)
+        return CameraFrame(image.rgb, self._rig.camera(role, time_ns), time_ns)
 
     def _between(self) -> frozenset[str]:
         """In the inference worker, before a set: let changes come into force."""

@@ -1,7 +1,8 @@
 """The two workers behind a node: one prepares views, one owns the device and infers.
 
 set of raw inputs -> slot(1) -> prepare worker -> slot(1) -> inference worker -> result callback
-                                  (one helper thread per camera)
+                                  (one helper thread per camera; images that come while the
+                                  network rests are prepared at once, before their set is complete)
 
 Whatever arrives while a worker is busy replaces what waits: the newest complete set wins, and every
 replaced set is reported as dropped. Nothing here knows ROS.
@@ -12,14 +13,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 
 from occ_perception.core.errors import OccError, PredictionError
-from occ_perception.core.types import FrameSet, Prediction, PreparedView
+from occ_perception.core.types import CameraFrame, FrameSet, Prediction, PreparedView
 from occ_perception.runtime.buffers import LatestSlot
 from occ_perception.runtime.profiler import StageTimer
 from occ_perception.systems.base import Context, OccupancySystem
@@ -94,6 +96,8 @@ class Engine(Generic[Raw]):
         ]
         # Resizing lets go of the interpreter, so the cameras are prepared side by side.
         self._helpers = ThreadPoolExecutor(len(system.needs.cameras), thread_name_prefix="view")
+        self._early: WeakKeyDictionary[CameraFrame, PreparedView] = WeakKeyDictionary()
+        self._is_inferring = False
 
     def start(self) -> None:
         """Start both workers."""
@@ -104,6 +108,28 @@ class Engine(Generic[Raw]):
     def is_running(self) -> bool:
         """Whether a worker still has a job in hand, or waits for one."""
         return any(thread.is_alive() for thread in self._threads)
+
+    def early(self, make: Callable[[], CameraFrame]) -> Future[CameraFrame] | None:
+        """Prepare an image before its set is complete, while there is nothing else to do.
+
+        Args:
+            make: Decodes the image; runs in a helper thread.
+
+        Returns:
+            The frame to be, whose view is kept until its set is prepared; None where the image
+            shall be decoded with its set, since who is busy anyhow will not need every image.
+        """
+        if self._is_inferring or self._incoming.is_closed:
+            return None
+        try:
+            return self._helpers.submit(self._make_early, make)
+        except RuntimeError:  # stopped meanwhile
+            return None
+
+    def _make_early(self, make: Callable[[], CameraFrame]) -> CameraFrame:
+        frame = make()
+        self._early[frame] = self._system.preprocess(frame)
+        return frame
 
     def submit(self, stamp_ns: int, raw: Raw) -> None:
         """Hand over a complete set; never blocks."""
@@ -152,7 +178,9 @@ class Engine(Generic[Raw]):
             if job.epoch != epoch:
                 self._system.reset()
                 epoch = job.epoch
+            self._is_inferring = True
             self._guard(job, self._infer)
+            self._is_inferring = False
 
     def _guard(self, job: Job[Raw], step: Callable[[Job[Raw]], None]) -> bool:
         """Run one step; a bad set costs that set, never the worker."""
@@ -170,8 +198,11 @@ class Engine(Generic[Raw]):
     def _prepare(self, job: Job[Raw]) -> None:
         frames = self._decode(job.raw, job.timer)
         with job.timer.stage("prepare"):
-            job.views = tuple(self._helpers.map(self._system.preprocess, frames.frames))
+            job.views = tuple(self._helpers.map(self._view, frames.frames))
             job.context = Context(frames.stamp_ns, frames.T_world_base)
+
+    def _view(self, frame: CameraFrame) -> PreparedView:
+        return self._early.pop(frame, None) or self._system.preprocess(frame)
 
     def _infer(self, job: Job[Raw]) -> None:
         if job.context is None:

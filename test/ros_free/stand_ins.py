@@ -46,6 +46,10 @@ MapMetaData = make(map_load_time=Time, resolution=float, width=int, height=int, 
 Region = make(x_offset=int, y_offset=int, height=int, width=int)
 KeyValue = make(key=str, value=str)
 StageTime = make(stage=str, seconds=float)
+Marker = make(
+    header=Header, ns=str, id=int, type=int, action=int, pose=Pose, scale=Point, points=list,
+    colors=list,
+)  # fmt: skip
 
 TYPES = SimpleNamespace(
     Header=Header,
@@ -67,10 +71,7 @@ TYPES = SimpleNamespace(
         sets_formed=int, published=int, dropped=int,
     ),
     OccupancyGrid=make(header=Header, info=MapMetaData, data=signed_field),
-    Marker=make(
-        header=Header, ns=str, id=int, type=int, action=int, pose=Pose, scale=Point,
-        points=list, colors=list,
-    ),
+    Marker=Marker,
     MarkerArray=make(markers=list),
     DiagnosticStatus=make(
         level=lambda: b"\0", name=str, message=str, hardware_id=str, values=list
