@@ -31,6 +31,7 @@ CHECKPOINTS = {
         "GaussianFlowOccCheckpoint",
     ),
     "repvit": ("occ_perception.systems.vlscene.checkpoint", "BackboneCheckpoint"),
+    "resnet50": ("occ_perception.systems.gaussianflowocc.checkpoint", "ResNetCheckpoint"),
     "lseg": ("occ_training.labels.lseg", "LSegCheckpoint"),
     "depth_prior": ("occ_perception.blocks.depth_prior", "DepthPriorCheckpoint"),
     "maskclip_plus": ("occ_training.labels.maskclip", "StudentCheckpoint"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from occ_perception.blocks.backbones import build_backbone
+from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
 from occ_perception.core.errors import WeightsError
 from occ_perception.core.key_pairs import KeyPairs, PairedCheckpoint
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
-from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
+from occ_perception.systems.gaussianflowocc.model import LEVELS, GaussianFlowOcc
 
 _BLOCK = "gaussian_decoder.blocks.*", "decoder.blocks.*"
 
@@ -63,3 +65,27 @@ class GaussianFlowOccCheckpoint(PairedCheckpoint):
                 f"the checkpoint was trained on the range {stored.tolist()} m, configured is "
                 f"{ours.tolist()} m; give the configuration it was trained with"
             )
+
+
+class ResNetCheckpoint(RuledCheckpoint):
+    """Map of torchvision's `resnet50-*.pth`, the published start of the image backbone.
+
+    Args:
+        config: The network whose backbone it is for; the default is the published one.
+    """
+
+    system = "resnet50"
+    labels = "imagenet"
+    licence = "BSD-3-Clause (torchvision); trained on ImageNet"
+    rules = KeyRules(renames=(), drops={r"^fc\.": "ImageNet classifier"})
+
+    def __init__(self, config: GaussianFlowOccConfig | None = None) -> None:
+        super().__init__(config or GaussianFlowOccConfig())
+
+    def network(self) -> nn.Module:
+        """The image backbone alone."""
+        return build_backbone(self._config.backbone, LEVELS)
+
+    def rename(self, key: str) -> str | None:
+        """Our name of an official entry, which is the same, or None when it is no ResNet's."""
+        return key if key.startswith(("conv1.", "bn1.", "layer")) else None

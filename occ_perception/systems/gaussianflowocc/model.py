@@ -32,7 +32,7 @@ from occ_perception.voxels.gaussians import (
     label_voxels,
 )
 
-_LEVELS = (2, 3, 4)  # strides 8, 16, 32; the decoder reads from all three
+LEVELS = (2, 3, 4)  # strides 8, 16, 32; the decoder reads from all three
 
 
 class GaussianScene(NamedTuple):
@@ -64,14 +64,14 @@ class GaussianFlowOcc(nn.Module):
         self.config = config
         width = config.channels
         self.backbone = build_backbone(
-            config.backbone, _LEVELS, config.backbone_widths, config.backbone_depths
+            config.backbone, LEVELS, config.backbone_widths, config.backbone_depths
         )
         self.neck = FPN(feature_channels(self.backbone), width)
         lower, upper = (torch.tensor(v) for v in (config.grid.origin_m, config.grid.upper_m))
         start = lower + torch.rand(config.gaussians, 3) * (upper - lower)
         self.initial_means = nn.Parameter(start)
         self.gaussian_queries = nn.Parameter(torch.randn(config.gaussians, width))
-        self.decoder = GaussianDecoder(config, len(_LEVELS))
+        self.decoder = GaussianDecoder(config, len(LEVELS))
         self.semantic_head = _head(width, config.head_channels, config.classes)
         self.opacity_head = _head(width, config.head_channels, 1)
         self.scale_head = _head(width, config.head_channels, 3)

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from occ_perception.core.errors import WeightsError
-from occ_perception.systems.gaussianflowocc.checkpoint import GaussianFlowOccCheckpoint
+from occ_perception.systems.gaussianflowocc.checkpoint import (
+    GaussianFlowOccCheckpoint,
+    ResNetCheckpoint,
+)
 from occ_perception.weights.convert import convert_state
 
 RANGE = "gaussian_decoder.pos_enc.pc_range"
@@ -44,3 +47,15 @@ def test_strangers_and_gaps_are_refused(official):
     del official["semantic_head.0.weight"]
     with pytest.raises(WeightsError, match="semantic_head"):
         convert_state(GaussianFlowOccCheckpoint(), official, "f")
+
+
+def test_the_published_start_of_the_backbone_converts():
+    layout = ResNetCheckpoint()
+    wanted = layout.wanted()
+    file = {k: torch.zeros(()).expand(s) for k, s in wanted.items()}
+    file |= {"fc.weight": torch.zeros(1000, 2048), "bn1.num_batches_tracked": torch.tensor(0)}
+    ours, report = convert_state(layout, file, "resnet50.pth")
+    assert ours.keys() == wanted.keys() and len(ours) == 265
+    assert set(report.dropped) == {"ImageNet classifier", "counter of a batch norm"}
+    with pytest.raises(WeightsError, match="stranger"):
+        convert_state(layout, {**file, "stranger.weight": torch.zeros(1)}, "resnet50.pth")
