@@ -22,10 +22,13 @@ def feature_loss(
     Args:
         rendered: Unit features pooled over patches.
         artifacts: What the ViT adds at these places of its grid.
-        target: Features of the ViT.
+        target: Features of the ViT, NaN where there is none.
     """
-    cosine = torch.cosine_similarity(rendered + artifacts, target, dim=-1)
-    return (1 - cosine).nanmean()
+    given = target.isfinite().all(dim=-1)
+    # Filled before the cosine: a NaN that is masked behind it would still reach the gradient.
+    filled = target.where(given[..., None], torch.ones_like(target))
+    cosine = torch.cosine_similarity(rendered + artifacts, filled, dim=-1)
+    return (1 - cosine).where(given, 0.0).sum() / given.sum().clamp(min=1)
 
 
 def distance_smoothness(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -91,3 +92,18 @@ def depth_consistency(
     if version == 2:
         difference = difference * (1 - _unit_range(predicted_m))
     return difference.mean()
+
+
+def concentration(weights: Float[Tensor, "*rays k"]) -> Float[Tensor, ""]:
+    """How far the samples that make up a ray lie apart: variance of their place along the ray.
+
+    The square form of the distortion loss (Barron et al. 2022, mip-NeRF 360, section 4). Places are
+    counted in samples, 0..1 over the ray, so that near surfaces have to be the sharper ones.
+
+    Args:
+        weights: How much each sample contributes.
+    """
+    samples = weights.shape[-1]
+    place = (torch.arange(samples, device=weights.device) + 0.5) / samples
+    mean = (weights * place).sum(dim=-1, keepdim=True)
+    return (weights * (place - mean).square()).sum(dim=-1).mean()

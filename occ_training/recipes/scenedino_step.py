@@ -18,7 +18,7 @@ from occ_training.data.views import MultiView, Partition
 from occ_training.labels.patch_features import FrozenTwin, PatchQuery, PatchTeacher, Surfaces
 from occ_training.losses.features import distance_smoothness, feature_loss, feature_smoothness
 from occ_training.losses.photometric import patch_error
-from occ_training.losses.rendering import INVALID_POLICIES, best_view_error
+from occ_training.losses.rendering import INVALID_POLICIES, best_view_error, concentration
 from occ_training.recipes.rendered_patches import (
     PatchDraws,
     RenderedPatches,
@@ -36,6 +36,8 @@ class LossWeights:
         feature: Rendered against target features.
         smoothness: Edge-aware smoothness of the distance.
         feature_smoothness: Edge-aware smoothness of the rendered features.
+        concentration: See `losses.rendering.concentration`; not published, it makes surfaces sharp
+            early in short trainings.
         invalid_policy: Key of `INVALID_POLICIES`.
         published_pairing: See `distance_smoothness`.
     """
@@ -44,6 +46,7 @@ class LossWeights:
     feature: float = 0.2
     smoothness: float = 0.001
     feature_smoothness: float = 0.25
+    concentration: float = 0.0
     invalid_policy: str = "weight_guided"
     published_pairing: bool = False
 
@@ -173,7 +176,7 @@ def loss_terms(
     """Unweighted terms of rendered patches and features."""
     invalid = INVALID_POLICIES[weights.invalid_policy](patches.samples)
     error = patch_error(patches.colours, patches.target)
-    return {
+    terms = {
         "rgb": best_view_error(error, invalid),
         "feature": feature_loss(features.pooled, features.artifacts, features.target),
         "smoothness": distance_smoothness(
@@ -181,6 +184,9 @@ def loss_terms(
         ),
         "feature_smoothness": feature_smoothness(features.pixels, patches.target),
     }
+    if weights.concentration:
+        terms["concentration"] = concentration(patches.samples.weights)
+    return terms
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Float[Tensor, ""]:
