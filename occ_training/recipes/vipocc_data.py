@@ -16,12 +16,14 @@ from torch.utils.data import Dataset
 
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.eval.depth_maps import kitti360_depth
+from occ_perception.geometry.transforms import Matrix
 from occ_training.data.augment import ColourJitter, Recolour
 from occ_training.data.field_views import Place, SampleViews, multi_view
 from occ_training.data.frame_lists import Frame
 from occ_training.data.kept import Kept
 from occ_training.data.posed_pictures import Picture, subsampled
 from occ_training.data.samples import LabelImage, Points
+from occ_training.data.sight import Beams, SightPoints, SightSpec, draw_cells, gather_beams
 from occ_training.data.snog import SnogSampler, detections_in
 from occ_training.data.views import MultiView, cat_views
 from occ_training.labels.answers import depth_of_layer
@@ -39,21 +41,28 @@ class FieldSamples(NamedTuple):
     Attributes:
         views: Posed views, the input first, with depths where they are wanted.
         anchors: SNOG's patch centres (x, y) on the four perspective views, or None.
+        sight: Cells whose state the LiDAR tells, or None.
     """
 
     views: MultiView
     anchors: Int[Tensor, "b 4 n 2"] | None = None
+    sight: SightPoints | None = None
 
     def to(self, device: torch.device) -> FieldSamples:
         """The same on another device; anchors stay where patches are drawn."""
-        return FieldSamples(self.views.to(device), self.anchors)
+        sight = None if self.sight is None else self.sight.to(device)
+        return FieldSamples(self.views.to(device), self.anchors, sight)
 
 
 def collate(samples: Sequence[FieldSamples]) -> FieldSamples:
     """A batch of samples of one each."""
     anchors = [sample.anchors for sample in samples if sample.anchors is not None]
-    views = cat_views([sample.views for sample in samples])
-    return FieldSamples(views, torch.cat(anchors) if anchors else None)
+    sights = [sample.sight for sample in samples if sample.sight is not None]
+    return FieldSamples(
+        cat_views([sample.views for sample in samples]),
+        torch.cat(anchors) if anchors else None,
+        SightPoints(*map(torch.cat, zip(*sights, strict=True))) if sights else None,
+    )
 
 
 class PseudoDepth(Protocol):
@@ -147,6 +156,7 @@ class Extras:
         pseudo_depth: Of the input's camera, or None.
         hole_depth_m: What the pseudo depth is where it says nothing, which is mostly the sky.
         lidar: Depth of the LiDAR's points in the same pictures.
+        sight: What the LiDAR's beams tell at the instants of all views, or None.
         anchors: Patches on objects of the drives' class layers, or None.
         colours: Random change of colours, the same for all views of a sample; None = none.
     """
@@ -154,6 +164,7 @@ class Extras:
     pseudo_depth: PseudoDepth | None = None
     hole_depth_m: float = 80.0
     lidar: bool = False
+    sight: SightSpec | None = None
     anchors: Anchors | None = None
     colours: ColourJitter | None = None
 
@@ -169,6 +180,7 @@ class FieldDataset(Dataset[FieldSamples]):
     def __init__(self, views: SampleViews, extras: Extras) -> None:
         self.source, self._views, self._extras = views.source, views, extras
         self._pseudo: Kept[tuple[str, int, int], Tensor] = Kept(views.source.spec.kept)
+        self._beams: Kept[int, Beams] = Kept(views.source.spec.kept)
 
     def __len__(self) -> int:
         return len(self._views)
@@ -206,7 +218,11 @@ class FieldDataset(Dataset[FieldSamples]):
         if extras.lidar:
             lidar = [lidar_depth(*each) for each in now_and_next]
             views = views._replace(lidar_depth_m=torch.stack(lidar)[None])
-        return FieldSamples(views, anchors)
+        sight = None
+        if extras.sight is not None:
+            beams = self._beams.get(index, lambda: beams_of(places, pictures[0], extras.sight))
+            sight = draw_cells(beams, extras.sight, rng)
+        return FieldSamples(views, anchors, sight)
 
     def _pseudo_of(self, place: Place, picture: Picture) -> Tensor:
         key = (place.scene.name, place.row, place.camera)
@@ -228,17 +244,40 @@ def lidar_depth(place: Place, picture: Picture) -> Float[Tensor, "1 h w"]:
     Raises:
         BagError: The layer has no points.
     """
-    scene, row, number = place
-    points = scene.label(LIDAR, row)
+    points, size = sweep_at(place), picture.image.shape[-2:]
+    P = picture.K.double().numpy() @ sensor_in_camera(place, points)[:3]
+    return torch.from_numpy(kitti360_depth(points.xyz, P, (size[0], size[1])))[None]
+
+
+def beams_of(places: Sequence[Place], picture: Picture, spec: SightSpec) -> Beams:
+    """Beams of the sweeps at the instants of all views of a sample, in the input's view.
+
+    Raises:
+        BagError: The layer has no points.
+    """
+    first = places[0]
+    rows = sorted({place.row for place in places})  # the input's instant is the first one
+    sweeps = [sweep_at(first._replace(row=row)) for row in rows]
+    K = picture.K.double().numpy()
+    return gather_beams(sweeps, sensor_in_camera(first, sweeps[0]), K, spec)
+
+
+def sweep_at(place: Place) -> Points:
+    """The LiDAR's points of an instant.
+
+    Raises:
+        BagError: The layer has no points.
+    """
+    points = place.scene.label(LIDAR, place.row)
     if not isinstance(points, Points):
-        raise BagError(f"drive {scene.name}: the topic of LiDAR points has something else")
-    camera = scene.rig(row)[number][0]
-    T_cam_sensor = np.linalg.inv(camera.T_base_cam) @ points.T_base_sensor
-    size = picture.image.shape[-2:]
-    depth = kitti360_depth(
-        points.xyz, picture.K.double().numpy() @ T_cam_sensor[:3], (size[0], size[1])
-    )
-    return torch.from_numpy(depth)[None]
+        raise BagError(f"drive {place.scene.name}: the topic of LiDAR points has something else")
+    return points
+
+
+def sensor_in_camera(place: Place, points: Points) -> Matrix:
+    """Pose `[4, 4]` of the LiDAR in a place's camera."""
+    camera = place.scene.rig(place.row)[place.camera][0]
+    return np.linalg.inv(camera.T_base_cam) @ points.T_base_sensor
 
 
 def _anchors(picture: Picture, wanted: Anchors, rng: np.random.Generator) -> Tensor:

@@ -73,7 +73,7 @@ def make_dataset(
         world_frame=topics.world_frame,
     )
     layers = pseudo.topics() if isinstance(pseudo, LayerDepth) else {}
-    if training.weights.supervised:
+    if training.weights.supervised or training.weights.sight:
         if not topics.lidar:
             raise ConfigError("supervision by LiDAR needs its topic: give training.topics.lidar")
         layers |= {LIDAR: topics.lidar}
@@ -81,6 +81,7 @@ def make_dataset(
         pseudo_depth=pseudo,
         hole_depth_m=config.pseudo_depth_max_m,
         lidar=bool(training.weights.supervised),
+        sight=training.sight if training.weights.sight else None,
         anchors=Anchors(training.patches // 4, training.patch) if is_snog else None,
         colours=ColourJitter() if training.jitters_colours else None,
     )

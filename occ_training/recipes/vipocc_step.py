@@ -41,6 +41,7 @@ class LossWeights:
         temporal: Temporal alignment.
         smoothness: Edge-aware smoothness of the rendered distance (BTS).
         supervised: Depth branch against LiDAR depth (off in every published training).
+        sight: Density at cells that a LiDAR's beams end in or pass (not published).
         recon_version: See `depth_consistency`.
         invalid_policy: Key of `INVALID_POLICIES`.
     """
@@ -50,6 +51,7 @@ class LossWeights:
     temporal: float = 0.01
     smoothness: float = 0.0
     supervised: float = 0.0
+    sight: float = 0.0
     recon_version: int = 1
     invalid_policy: str = "weight_guided"
 
@@ -81,6 +83,7 @@ class StepResult(NamedTuple):
     Attributes:
         total: What is minimised.
         terms: Unweighted terms.
+        encoded: The encoded view.
         patches: Rendered colour patches.
         predicted_depth_m: `[B, 2, 1, H, W]` of the depth branch, None without one.
         consistency: Predicted and rendered depth at the depth patches, None without a branch.
@@ -88,6 +91,7 @@ class StepResult(NamedTuple):
 
     total: Float[Tensor, ""]
     terms: Mapping[str, Tensor]
+    encoded: EncodedView
     patches: RenderedPatches
     predicted_depth_m: Tensor | None
     consistency: tuple[Tensor, Tensor] | None
@@ -146,7 +150,7 @@ def train_step(model: ViPOcc, views: MultiView, draws: Draws, weights: LossWeigh
         terms["temporal"] = temporal_alignment(now, after, views.K[:, 0])
         if weights.supervised and views.lidar_depth_m is not None:
             terms["supervised"] = supervised_depth(depths, views.lidar_depth_m)
-    return StepResult(total_loss(terms, weights), terms, patches, depths, pair)
+    return StepResult(total_loss(terms, weights), terms, encoded, patches, depths, pair)
 
 
 def colour_terms(patches: RenderedPatches, weights: LossWeights) -> dict[str, Tensor]:

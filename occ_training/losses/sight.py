@@ -1,0 +1,29 @@
+"""Cross-entropy of a density field at cells whose state lines of sight tell."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+# A cell is never surer than this; keeps the logarithm finite.
+_LEAST = 1e-5
+
+
+def sight_loss(
+    density: Float[Tensor, "b n"],
+    occupied: Bool[Tensor, "b n"],
+    known: Bool[Tensor, "b n"],
+    length_m: float,
+) -> Float[Tensor, ""]:
+    """Mean over known cells; a cell is occupied as far as it is opaque along its length.
+
+    Args:
+        density: Of the field at the cells' centres, 1/m.
+        occupied: State of the cells; else they are free.
+        known: Cells that count.
+        length_m: Edge length of the cells.
+    """
+    depth = density * length_m  # optical
+    error = torch.where(occupied, -(-torch.expm1(-depth)).clamp(min=_LEAST).log(), depth)
+    return (error * known).sum() / known.sum().clamp(min=1)
