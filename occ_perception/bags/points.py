@@ -7,10 +7,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from occ_perception.bags.index import BagIndex
 from occ_perception.core.errors import BagError
 
 # sensor_msgs/PointField datatype -> numpy.
 POINT_TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
+
+
+CLOUD = "sensor_msgs/msg/PointCloud2"
+
+
+def find_cloud(index: BagIndex) -> str:
+    """The only topic of LiDAR points that is no truth.
+
+    Raises:
+        BagError: There is none, or there are several.
+    """
+    names = [
+        t.name for t in index.topics.values()
+        if t.msgtype == CLOUD and len(t) and not t.name.startswith("/ground_truth/")
+    ]  # fmt: skip
+    if len(names) != 1:
+        raise BagError(
+            f"bag {index.path} has {len(names)} topics of LiDAR points {names}: name one"
+        )
+    return names[0]
 
 
 def columns_of(message: Any) -> dict[str, npt.NDArray[np.generic]]:

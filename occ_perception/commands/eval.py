@@ -14,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import Positional
 
 from occ_perception.commands.eval_answers import Asked, Source, find_source
+from occ_perception.commands.eval_floors import floor_scores
 from occ_perception.commands.eval_report import show, write_report
+from occ_perception.commands.eval_retrieval import retrieval_scores
 from occ_perception.commands.eval_submission import kept
 from occ_perception.core.errors import ConfigError
 from occ_perception.eval.bag_frames import BagFrames
-from occ_perception.eval.benchmarks import BENCHMARKS, OF_SYSTEM, benchmarks
+from occ_perception.eval.benchmarks import BENCHMARKS, OF_SYSTEM, WITHOUT_VOXELS, benchmarks
 from occ_perception.eval.report import as_document, is_scored
 from occ_perception.eval.scoring import (
     Outcome,
@@ -40,6 +42,7 @@ Examples:
   occ eval vlscene world/val_2000 --weights nano.safetensors --preset nano --live
   occ eval vlscene world/val_2000 --predictions submission/sequences/08/predictions
   occ eval langocc world/val/* --preset nano --benchmarks occ3d rayiou --output report
+  occ eval langocc world/val/* --preset nano --queries world/val/retrieval
   occ eval vipocc world/val/* --preset nano --shuffle     (control: other places' images)
 
 Benchmarks: {", ".join(BENCHMARKS)}.
@@ -71,6 +74,9 @@ class EvalOptions:
         truth: Topic of the voxel truth.
         frames: At most so many frames, evenly spread; of systems with a memory the first of each
             bag; 0 = all.
+        queries: For systems of words: folder of a retrieval benchmark in POP-3D's layout, whose
+            queries are about these bags; voxels are then scored only for named benchmarks.
+        floors: File of `occ floors --output`: also score answers that need no eyes.
         shuffle: Control: show the system the images of other places. It must fall to the floor.
         output: Folder for the report; empty = only a table.
         submission: Also keep the answers as files in this folder.
@@ -92,6 +98,8 @@ class EvalOptions:
     predictions: Path | None = None
     truth: str = ""
     frames: int = 0
+    queries: Path | None = None
+    floors: Path | None = None
     shuffle: bool = False
     output: Path | None = None
     submission: Path | None = None
@@ -117,8 +125,25 @@ def run(options: EvalOptions, scratch: Path, console: Console) -> dict[str, Any]
     """
     _check(options)
     source = find_source(_asked(options), scratch, console)
+    frames, outcome = _frames(options, source), Outcome()
+    if options.benchmarks or options.queries is None:
+        outcome = _scored(options, source, frames, console)
+    if options.queries is not None:
+        given = (source.system, options.bags, options.queries, options.embeddings, options.device)
+        outcome.scores |= retrieval_scores(*given, shuffle=options.shuffle)
+    document = as_document(outcome, options.bags, about(options, source), source.latency)
+    show(document, console)
+    if options.output is not None:
+        write_report(document, outcome, frames, source.labels, options.output, options.truth)
+        console.print(f"report: {options.output / 'report.json'}")
+    return document
+
+
+def _scored(
+    options: EvalOptions, source: Source, frames: Sequence[BagFrames], console: Console
+) -> Outcome:
+    """Score the answers on voxels and depth."""
     scorers = benchmarks(options.system, source, options.benchmarks, options.truth)
-    frames = _frames(options, source)
     places = chosen(find_places(frames, scorers), options.frames, in_order=source.needs.history > 0)
     answers = source.answers(frames, scorers)
     if options.shuffle:
@@ -126,12 +151,17 @@ def run(options: EvalOptions, scratch: Path, console: Console) -> dict[str, Any]
     if options.submission is not None:
         answers = kept(answers, frames, options.submission, options.sequence)
     outcome = scored(answers, places, frames, scorers, options.worst, console)
-    document = as_document(outcome, options.bags, about(options, source), source.latency)
-    show(document, console)
-    if options.output is not None:
-        write_report(document, outcome, frames, source.labels, options.output, options.truth)
-        console.print(f"report: {options.output / 'report.json'}")
-    return document
+    if options.floors is not None:
+        names = [n for n in _names(options) if n not in WITHOUT_VOXELS]
+        outcome.floors = floor_scores(
+            options.floors, places, frames,
+            lambda: benchmarks(options.system, source, names, options.truth), options.truth,
+        )  # fmt: skip
+    return outcome
+
+
+def _names(options: EvalOptions) -> tuple[str, ...]:
+    return options.benchmarks or OF_SYSTEM[options.system]
 
 
 def _check(options: EvalOptions) -> None:
@@ -152,11 +182,10 @@ def _check(options: EvalOptions) -> None:
 
 
 def _asked(options: EvalOptions) -> Asked:
-    names = options.benchmarks or OF_SYSTEM[options.system]
     return Asked(
         options.system, options.bags, options.weights, options.preset, options.device,
         options.precision, options.prompts, options.embeddings, options.live, options.wait,
-        options.predictions, tuple(names), options.truth,
+        options.predictions, tuple(_names(options)), options.truth,
     )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ def show(document: Mapping[str, Any], console: Console) -> None:
         f"{document['frames']} frames"
     )
     for name, scores in document["scores"].items():
-        console.print(_table(name, score_grid(scores)))
+        floors = {f: found[name] for f, found in document["floors"].items() if name in found}
+        console.print(_table(name, score_grid(scores, floors)))
         columns = document["classes"].get(name)
         if columns:
             console.print(_table("IoU % per class", class_grid(columns)))

@@ -15,6 +15,7 @@ from occ_training.recipes.vlscene_data import VLSceneTopics
 
 if TYPE_CHECKING:
     from occ_training.labels.image_labeler import ImageTeacher
+    from occ_training.labels.teacher import Teacher
     from occ_training.labels.worker import Labeler
 
 KINDS = Literal["depth", "masks", "classes", "language"]
@@ -38,10 +39,6 @@ class Job:
 
     def labelers(self) -> Sequence[Labeler]:
         """The teacher over every recording."""
-        return [self.labeler(bag) for bag in recordings(self.bag)]
-
-    def labeler(self, bag: Path) -> Labeler:
-        """The teacher over one recording."""
         raise NotImplementedError
 
 
@@ -67,31 +64,30 @@ class Pixels(Job):
     precision: Precision = "fp32"
     topics: VLSceneTopics = field(default_factory=lambda: VLSceneTopics(points=""))
 
-    def labeler(self, bag: Path) -> Labeler:
-        """LSeg, or its stand-in.
-
-        Raises:
-            ConfigError: Neither weights nor the stand-in were asked for.
-        """
+    def labelers(self) -> Sequence[Labeler]:
+        """LSeg, or its stand-in, over every recording."""
         from occ_perception.systems.catalog import find_system
         from occ_training.labels.pixel_labels import PixelLabeler
 
         config = find_system("vlscene").presets[self.preset]()
+        teacher = self._teacher(published_slips=config.published_slips)
+        layer = "/labels/toy" if self.toy else "/labels/lseg"
+        bags = recordings(self.bag)
+        return [PixelLabeler(bag, teacher, config, self.topics, layer) for bag in bags]
+
+    def _teacher(self, *, published_slips: bool) -> Teacher:
         if self.toy:
             from occ_training.labels.toy import ToyTeacher
 
-            return PixelLabeler(
-                bag, ToyTeacher(misnames=self.misnames), config, self.topics, "/labels/toy"
-            )
+            return ToyTeacher(misnames=self.misnames)
         if self.weights is None:
             raise ConfigError(
                 "lseg needs --weights FILE (occ weights convert lseg demo_e200.ckpt ...), or --toy"
             )
         from occ_training.labels.lseg import LSegConfig, load_lseg
 
-        lseg = LSegConfig(published_slips=config.published_slips)
-        teacher = load_lseg(self.weights, lseg, self.device, self.precision)
-        return PixelLabeler(bag, teacher, config, self.topics, "/labels/lseg")
+        lseg = LSegConfig(published_slips=published_slips)
+        return load_lseg(self.weights, lseg, self.device, self.precision)
 
 
 @dataclass(frozen=True)

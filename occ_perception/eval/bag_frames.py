@@ -16,7 +16,7 @@ from occ_perception.bags.cameras import BagCamera, cameras_of_bag
 from occ_perception.bags.images import decode_rgb
 from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
-from occ_perception.bags.points import columns_of
+from occ_perception.bags.points import columns_of, find_cloud
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.rigs import find_rig
 from occ_perception.bags.transforms import TransformTable
@@ -29,7 +29,6 @@ from occ_perception.systems.base import Needs
 
 SAME_INSTANT_NS = 60_000_000  # cameras of nuScenes expose up to 43 ms before their key frame
 _MAX_POSE_GAP_NS = 700_000_000  # key frames come every half second
-_CLOUD = "sensor_msgs/msg/PointCloud2"
 WORLD_FRAMES = ("map", "odom")
 
 
@@ -129,13 +128,7 @@ class BagFrames:
         Raises:
             BagError: There is none, or there are several.
         """
-        names = [
-            t.name for t in self._index.topics.values()
-            if t.msgtype == _CLOUD and len(t) and not t.name.startswith("/ground_truth/")
-        ]  # fmt: skip
-        if len(names) != 1:
-            raise BagError(f"bag {self.bag} has {len(names)} topics of LiDAR points: {names}")
-        return names[0]
+        return find_cloud(self._index)
 
     def scan(self, topic: str, stamp_ns: int) -> Scan | None:
         """The LiDAR scan at an instant; None if there is none."""

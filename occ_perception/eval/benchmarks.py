@@ -13,6 +13,7 @@ from occ_perception.eval.occ3d_scorers import Occ3DScorer, RayScorer
 from occ_perception.eval.scoring import Scorer
 from occ_perception.eval.slice_scorer import SliceScorer
 from occ_perception.eval.sscbench_scorer import SscBenchScorer
+from occ_perception.eval.voxel_occupancy_scorer import VoxelOccupancyScorer
 from occ_perception.eval.voxel_scorers import CompletionScorer, GeometryScorer
 
 
@@ -51,6 +52,7 @@ BENCHMARKS: Mapping[str, Make] = {
     "occ3d_15": lambda system, topic: Occ3DScorer(GAUSSIANFLOWOCC_PROTOCOL, topic),
     "rayiou": lambda system, topic: RayScorer(topic),
     "sscbench15": lambda system, topic: SscBenchScorer(topic),
+    "voxel_occupancy": lambda system, topic: VoxelOccupancyScorer(topic),
     "lidar_occupancy": _lidar_occupancy,
     "depth": lambda system, topic: DepthScorer("depth"),
     "predicted_depth": lambda system, topic: DepthScorer("predicted_depth"),

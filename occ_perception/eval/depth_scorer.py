@@ -71,7 +71,7 @@ class DepthScorer(PerImage):
         if not bool((truth != 0).any()):
             return None
         found = asdict(depth_scores(predicted.float().cpu().nan_to_num(1.0), truth))
-        self._means.add({_DEPTH_NAMES[name]: value for name, value in found.items()})
+        self.add({_DEPTH_NAMES[name]: value for name, value in found.items()})
         return found["a1"]
 
     def _truth(

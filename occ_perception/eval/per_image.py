@@ -54,6 +54,10 @@ class PerImage:
         self._means = Means()
         self._frames: BagFrames | None = None
 
+    def add(self, scores: Mapping[str, float]) -> None:
+        """Another image."""
+        self._means.add(scores)
+
     def scores(self) -> Scores:
         """Means over all images."""
         return self._means.scores()

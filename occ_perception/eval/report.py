@@ -14,6 +14,7 @@ import numpy as np
 from occ_perception.eval.scoring import Outcome, Place, Scores
 
 UNDEFINED = "undefined"
+_WHOLE = "all"
 _RANGED = re.compile(r"(.+) (\d[\d.]* m)")
 
 
@@ -68,6 +69,10 @@ def as_document(
         "frames": len(outcome.frames),
         "missing": [place(where) for where in outcome.missing],
         "scores": {name: dict(scores) for name, scores in outcome.scores.items()},
+        "floors": {
+            floor: {name: dict(scores) for name, scores in found.items()}
+            for floor, found in outcome.floors.items()
+        },
         "classes": {name: dict(columns) for name, columns in outcome.classes.items()},
         "confusion": {
             name: {"classes": list(table.names), "counts": table.counts.tolist()}
@@ -103,9 +108,16 @@ class Grid(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
-def score_grid(scores: Scores) -> Grid:
-    """Scores as a table: "iou 12.8 m" stands in the row "12.8 m" and the column "iou"."""
+def score_grid(scores: Scores, floors: Mapping[str, Scores] | None = None) -> Grid:
+    """Scores as a table: "iou 12.8 m" stands in the row "12.8 m" and the column "iou".
+
+    Args:
+        scores: By name.
+        floors: Scores of the same names of answers that need no eyes; rows of their own.
+    """
     cells = {(tail, head): value for head, tail, value in _parts(scores)}
+    for floor, found in (floors or {}).items():
+        cells |= {(_row(floor, tail), head): v for head, tail, v in _parts(found)}
     columns = tuple(dict.fromkeys(head for _, head in cells))
     rows = tuple(dict.fromkeys(tail for tail, _ in cells))
     table = [(row, *(_text(c, cells.get((row, c), ...)) for c in columns)) for row in rows]
@@ -127,6 +139,10 @@ def percent(value: float | None) -> str:
 def is_plain(name: str) -> bool:
     """Whether a score is a number of its own kind, not a share: its name ends with the unit."""
     return name.endswith("]")
+
+
+def _row(floor: str, tail: str) -> str:
+    return f"floor: {floor}" if tail == _WHOLE else f"floor: {floor}, {tail}"
 
 
 def _parts(scores: Scores) -> list[tuple[str, str, float | None]]:

@@ -117,6 +117,7 @@ class Outcome:
         frames: Every scored instant, in order.
         worst: Some of them with their answers, the worst first.
         missing: Instants with truth for which there was no answer.
+        floors: Scores of answers that need no eyes, by floor and benchmark.
         answering_s: Time that the answers took, reading of the images included.
         total_s: Time in all.
     """
@@ -127,6 +128,7 @@ class Outcome:
     frames: list[Judged] = field(default_factory=list)
     worst: list[Judged] = field(default_factory=list)
     missing: list[Place] = field(default_factory=list)
+    floors: dict[str, dict[str, Scores]] = field(default_factory=dict)
     answering_s: float = 0.0
     total_s: float = 0.0
 
@@ -198,17 +200,29 @@ def score(
         if prediction is None:
             out.missing.append(place)
         else:
-            found = [scorer.update(prediction, place.stamp_ns) for scorer in scorers]
-            out.frames.append(Judged(place, found[0]))
-            out.worst = _worst([*out.worst, Judged(place, found[0], prediction)], keep)
+            _judge(out, place, prediction, scorers, keep)
         if progress is not None:
             progress(number + 1)
+    _collect(out, scorers)
+    out.total_s = time.perf_counter() - start
+    return out
+
+
+def _judge(
+    out: Outcome, place: Place, prediction: Prediction, scorers: Sequence[Scorer], keep: int
+) -> None:
+    """Count an answer in every benchmark."""
+    found = [scorer.update(prediction, place.stamp_ns) for scorer in scorers]
+    out.frames.append(Judged(place, found[0]))
+    out.worst = _worst([*out.worst, Judged(place, found[0], prediction)], keep)
+
+
+def _collect(out: Outcome, scorers: Sequence[Scorer]) -> None:
+    """What the benchmarks have counted."""
     out.scores = {scorer.name: scorer.scores() for scorer in scorers}
     out.classes = {scorer.name: scorer.classes() for scorer in scorers}
     tables = {scorer.name: scorer.confusion() for scorer in scorers}
     out.confusions = {name: table for name, table in tables.items() if table is not None}
-    out.total_s = time.perf_counter() - start
-    return out
 
 
 def system_answers(

@@ -94,7 +94,7 @@ class SliceScorer(PerImage):
         parts = (p[first:] for p in (given, truth.occupied & ~truth.visible, truth.visible))
         scores = occupancy_scores(*parts)
         names = ("O_acc", "IE_acc", "IE_rec")
-        self._means.add(dict(zip(names, scores, strict=True)))
+        self.add(dict(zip(names, scores, strict=True)))
         return scores.accuracy
 
     def _answer(self, frame: CameraFrame, stamp_ns: int) -> Bool[Tensor, "z x"]:

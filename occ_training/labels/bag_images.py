@@ -14,7 +14,7 @@ from occ_perception.bags.cameras import BagCamera, cameras_of_bag
 from occ_perception.bags.images import decode_rgb
 from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
-from occ_perception.bags.points import columns_of
+from occ_perception.bags.points import columns_of, find_cloud
 from occ_perception.bags.transforms import TransformTable
 from occ_perception.core.errors import BagError, ImageError
 from occ_perception.geometry.transforms import Matrix
@@ -22,7 +22,6 @@ from occ_training.data.samples import Points
 
 SAME_INSTANT_NS = 60_000_000  # a camera of nuScenes exposes up to 43 ms before the scan
 _MAX_POSE_GAP_NS = 700_000_000  # key frames come every half second
-_CLOUD = "sensor_msgs/msg/PointCloud2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +125,7 @@ class BagImages:
         Raises:
             BagError: There is none, or there are several.
         """
-        names = [
-            t.name for t in self._index.topics.values()
-            if t.msgtype == _CLOUD and len(t) and not t.name.startswith("/ground_truth/")
-        ]  # fmt: skip
-        if len(names) != 1:
-            raise BagError(f"bag {self.name} has {len(names)} topics of points {names}: name one")
-        return names[0]
+        return find_cloud(self._index)
 
     def scan(self, topic: str, stamp_ns: int, base_frame: str, world_frame: str) -> Points:
         """The LiDAR scan at an instant, with its pose.

@@ -67,6 +67,11 @@ class OneImage(nn.Module):
         self.backbone = backbone
         self._seen: tuple[Tensor, Any, Any] | None = None
 
+    @property
+    def position_embedding(self) -> nn.Module:
+        """The backbone's own, which the detector also uses for its coarsest map."""
+        return self.backbone.position_embedding
+
     def look_at(self, pixel_values: Tensor, pixel_mask: Tensor) -> None:
         """Encode the image `[1, 3, h, w]` that all questions are about."""
         self._seen = (pixel_values, *self.backbone(pixel_values, pixel_mask))

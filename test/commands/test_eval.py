@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,11 +56,40 @@ def test_files_of_a_submission_score_the_same(offline, truth_bag, tmp_path):
     assert document(tmp_path)["confusion"] == document(offline / "report")["confusion"]
 
 
+def test_kept_voxels_of_a_surround_system_score_the_same(surround_bag, tmp_path, capsys):
+    words = ["eval", "gaussianflowocc", str(surround_bag), *NANO, "--frames", "1"]
+    report, files = tmp_path / "report", tmp_path / "files"
+    kept = ["--weights", "random", "--output", str(report), "--submission", str(files)]
+    assert main([*words, *kept]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "gaussianflowocc (random, offline)" in told and "IoU % per class" in told
+    (file,) = files.glob("*.npz")
+    assert file.stem.isdecimal()
+    again = tmp_path / "again"
+    assert main([*words, "--predictions", str(files), "--output", str(again)]) == 0
+    assert document(again)["scores"] == document(report)["scores"]
+    np.savez(file, arr_0=np.zeros((2, 2, 2), np.uint8))
+    assert main([*words, "--predictions", str(files)]) == 2
+    assert "holds uint8(2, 2, 2)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_field_is_scored_by_geometry_and_depth(truth_bag, tmp_path, capsys):
+    words = ["eval", "vipocc", str(truth_bag), *NANO, "--weights", "random", "--frames", "1"]
+    more = ["--benchmarks", "geometry_in_view", "depth", "--output", str(tmp_path)]
+    assert main([*words, *more]) == 0
+    told = document(tmp_path)
+    assert set(told["scores"]) == {"geometry in view", "rendered depth"}
+    assert told["scores"]["rendered depth"]["abs rel [1]"] > 0
+    assert "rmse [m]" in capsys.readouterr().out
+
+
 def test_contradicting_wishes_are_refused(truth_bag, tmp_path, capsys):
     bag = str(truth_bag)
     assert main(["eval", "vlscene", bag, "--live", "--predictions", str(tmp_path)]) == 2
     assert main(["eval", "vlscene", bag, "--live", "--shuffle"]) == 2
     assert main(["eval", "vlscene", bag, "--truth", "/nothing"]) == 2
+    assert main(["eval", "vlscene", bag, "--benchmarks", "taste"]) == 2
+    assert main(["eval", "vlscene", bag, "--queries", str(tmp_path), *NANO]) == 2
     assert "0 topics of voxel truth" in " ".join(capsys.readouterr().err.split())
 
 

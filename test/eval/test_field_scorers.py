@@ -17,6 +17,7 @@ from occ_perception.eval.depth_scorer import DepthScorer
 from occ_perception.eval.scoring import evaluate_system
 from occ_perception.eval.slice_scorer import SliceScorer, level_pose, slice_grid
 from occ_perception.eval.sscbench_scorer import SscBenchScorer
+from occ_perception.eval.voxel_occupancy_scorer import corridor
 from occ_perception.eval.voxel_truth import VoxelTopic
 from occ_perception.systems.base import Needs
 from occ_perception.systems.roles import MONO
@@ -55,7 +56,9 @@ class Seeing:
         v = camera.P[1, 1] * y / z.clamp(min=1e-3) + camera.P[1, 2]
         known = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
         at = torch.stack([u / camera.width, v / camera.height], -1).flatten(0, 1)[None] * 2 - 1
-        seen = F.grid_sample(depth[None, None].nan_to_num(1e3), at, mode="nearest")
+        seen = F.grid_sample(
+            depth[None, None].nan_to_num(1e3), at, mode="nearest", align_corners=False
+        )
         behind = (z > seen.view(z.shape)) & known
         extras = {"depth": depth} if "depth" in context.wanted else {}
         labels = behind.to(torch.uint8)
@@ -88,6 +91,18 @@ def test_the_slice_in_front_is_judged_by_what_scans_see(truth_bag):
     bad = run(truth_bag, wrong, [SliceScorer(wrong)], frames=1).scores["lidar occupancy"]
     assert good["O_acc"] > 0.8 and good["O_acc"] > bad["O_acc"] + 0.05
     assert system.grid.shape == (256, 256, 32)  # its own grid is left alone
+
+
+def test_the_corridor_in_front_is_counted_voxel_by_voxel(truth_bag):
+    system = Seeing(truth_bag)
+    found = run(truth_bag, system, benchmarks("vipocc", system, ["voxel_occupancy"]), frames=1)
+    scores = found.scores["voxel occupancy"]
+    # Everything behind a surface is called occupied, the truth has shells: recall, not precision.
+    assert scores["recall"] > 0.5 > scores["precision"] and 0 < scores["O_acc"] < 1
+    inside = corridor(VoxelTopic(truth_bag, truth=True), system.frames.cameras[0])
+    x, y, _ = torch.where(inside)
+    assert int(x.min()) > 10 and int(x.max()) < 110  # 3 to 20 m ahead
+    assert (0.2 * (y - 128).abs()).max() < 5.5
 
 
 def test_the_slices_points_are_the_published_ones():

@@ -45,7 +45,7 @@ def test_segments_are_misnamed_and_missed_where_that_is_wanted():
     classes = torch.full((128, 320), building)
     for row in range(4):
         for column in range(10):
-            classes[32 * row + 8 : 32 * row + 24, 32 * column + 8 : 32 * column + 24] = sidewalk
+            classes[32 * row + 4 : 32 * row + 28, 32 * column + 4 : 32 * column + 28] = sidewalk
     image, given = torch.zeros(1, 3, 128, 320), classes[None].to(torch.uint8)
     teacher = ToyTeacher(misnames=True)
     answers = [teacher(TeacherInput(image, given)) for _ in range(2)]
