@@ -55,7 +55,7 @@ def _vlscene() -> Trainable:
 
 def _vipocc() -> Trainable:
     from occ_perception.systems.vipocc.checkpoint import ViPOccCheckpoint
-    from occ_training.recipes.vipocc import PRESETS
+    from occ_training.recipes.vipocc_presets import PRESETS
     from occ_training.recipes.vipocc_request import build_requested
 
     return Trainable(PRESETS, build_requested, ViPOccCheckpoint)

@@ -13,7 +13,7 @@ from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, Pict
 from occ_training.data.rectify import FisheyeView
 from occ_training.engine.recipe import Recipe
 from occ_training.recipes.catalog import Request
-from occ_training.recipes.vipocc import ViPOccPreset, build_recipe
+from occ_training.recipes.vipocc import build_recipe
 from occ_training.recipes.vipocc_data import (
     LIDAR,
     Anchors,
@@ -23,6 +23,7 @@ from occ_training.recipes.vipocc_data import (
     PseudoDepth,
     ToyDepth,
 )
+from occ_training.recipes.vipocc_presets import ViPOccPreset
 from occ_training.recipes.vipocc_validation import Validation
 
 

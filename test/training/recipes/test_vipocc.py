@@ -21,8 +21,9 @@ from occ_training.engine.trainer import Trainer
 from occ_training.recipes.catalog import Request, find_trainable
 from occ_training.recipes.export import export_weights
 from occ_training.recipes.preset import with_steps
-from occ_training.recipes.vipocc import PRESETS, FieldTopics, FrameSplit, build_recipe
+from occ_training.recipes.vipocc import build_recipe
 from occ_training.recipes.vipocc_data import Extras, FieldDataset, LayerDepth, collate
+from occ_training.recipes.vipocc_presets import PRESETS, FieldTopics, FrameSplit
 from occ_training.recipes.vipocc_request import build_requested, make_dataset
 from occ_training.recipes.vipocc_step import train_step
 from occ_training.recipes.vipocc_validation import Validation
