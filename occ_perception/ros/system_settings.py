@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from occ_perception.blocks.depth_prior import DepthPrior, DepthPriorConfig
 from occ_perception.core.errors import ConfigError
@@ -110,7 +110,7 @@ class SurroundCameraSettings(CameraSettings):
     min_period_s: float = setting(
         0.08, "images of one camera are at least this far apart, seconds", low=0.0, high=10.0
     )
-    names: tuple[str, ...] = setting((), "cameras of this robot; empty = those of nuScenes")
+    names: tuple[str, ...] = setting((), "cameras of this robot; empty = nuScenes' six")
     anchor: str = setting("", "camera whose stamp an answer carries; empty = CAM_FRONT")
 
 
@@ -126,6 +126,7 @@ class MovingFrameSettings(FrameSettings):
 class SurroundNodeSettings(NodeSettings):
     """Parameters of the nodes around surround-view systems."""
 
+    rig_field: ClassVar[str] = "cameras"  # of the configuration, that says which cameras there are
     cameras: SurroundCameraSettings = field(default_factory=SurroundCameraSettings)
     frames: MovingFrameSettings = field(default_factory=MovingFrameSettings)
     output: OutputSettings = field(
@@ -135,7 +136,11 @@ class SurroundNodeSettings(NodeSettings):
     def configured(self, config: Any) -> Any:
         """A preset's configuration with what was set here."""
         config = super().configured(config)
-        return replace(config, cameras=self.cameras.names) if self.cameras.names else config
+        return (
+            replace(config, **{self.rig_field: self.cameras.names})
+            if self.cameras.names
+            else config
+        )
 
     def anchor(self, roles: tuple[str, ...]) -> str:
         """The camera whose images define the sets.
@@ -176,6 +181,7 @@ class GaussianSettings:
 class GaussianFlowOccNodeSettings(SurroundNodeSettings):
     """Parameters of GaussianFlowOcc's node."""
 
+    rig_field: ClassVar[str] = "rig"
     gaussians: GaussianSettings = field(default_factory=GaussianSettings)
 
     def apply(self, system: Any) -> None:

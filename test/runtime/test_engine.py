@@ -154,12 +154,12 @@ def test_an_image_may_be_prepared_before_its_set_is_complete(rig):
     (frame,) = frames(9, 5).frames
     early = rig.engine.early(lambda: frame)
     assert early.result(30) is frame
+    bad = rig.engine.early(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bad.result(30)
     rig.engine.submit(5, FrameSet((frame,), 5))
     rig.wait(results=1)
     assert made == [5]
     assert rig.results[0][:2] == (5, 9)
-    bad = rig.engine.early(lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        bad.result(30)
     rig.engine.stop()
     assert rig.engine.early(lambda: frame) is None

@@ -16,6 +16,7 @@ class GaussianFlowOccConfig:
     Attributes:
         input_size: Height and width of the network's images, pixels; multiples of 32.
         cameras: Names of the cameras; each has an embedding, so their order matters.
+        rig: Those of `cameras` that the robot at hand has; empty = all.
         backbone: timm's name of the image backbone, a ResNet.
         backbone_widths: Channels per backbone stage, None = as published.
         backbone_depths: Blocks per backbone stage, None = as published.
@@ -43,6 +44,7 @@ class GaussianFlowOccConfig:
 
     input_size: tuple[int, int] = (256, 704)
     cameras: tuple[str, ...] = SURROUND_CAMERAS
+    rig: tuple[str, ...] = ()
     backbone: str = "resnet50"
     backbone_widths: tuple[int, ...] | None = None
     backbone_depths: tuple[int, ...] | None = None
@@ -77,6 +79,11 @@ class GaussianFlowOccConfig:
             raise ConfigError(f"input_size {self.input_size} must be multiples of 32 pixels")
         if self.channels % self.heads:
             raise ConfigError(f"{self.channels} channels cannot be shared by {self.heads} heads")
+        if strangers := [name for name in self.rig if name not in self.cameras]:
+            raise ConfigError(
+                f"camera '{strangers[0]}' has no embedding in GaussianFlowOcc; give each camera of "
+                f"the rig the name of the nearest of {', '.join(self.cameras)}"
+            )
 
     @property
     def grid(self) -> GridSpec:

@@ -14,7 +14,7 @@ from occ_perception.blocks.surround_input import prepare_view
 from occ_perception.core.errors import CalibrationError, PredictionError
 from occ_perception.core.labels import load_label_map
 from occ_perception.core.types import CameraFrame, Prediction, PreparedView
-from occ_perception.systems.base import Context, Needs, Precision, autocast
+from occ_perception.systems.base import Concern, Context, Needs, Precision, autocast
 from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
 from occ_perception.systems.continuity import Continuity
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
@@ -50,7 +50,9 @@ class GaussianFlowOccSystem:
         self.precision: Precision = precision
         self.grid = self.config.grid
         self.labels = load_label_map("occ3d_nuscenes")
-        self.needs = Needs(cameras=self.config.cameras, history=1, ego_motion=True)
+        present = self.config.rig or self.config.cameras
+        self.needs = Needs(cameras=present, history=1, ego_motion=True)
+        self._seats = torch.tensor([self.config.cameras.index(name) for name in present])
         self.network = GaussianFlowOcc(self.config).to(self.device).eval()
         self.reach = self.config.reach
         self._history = GaussianHistory(self.network)
@@ -75,16 +77,17 @@ class GaussianFlowOccSystem:
             context: Stamp and vehicle pose; without a pose every frame stands alone.
 
         Raises:
-            CalibrationError: There are more or fewer cameras than the network knows.
+            CalibrationError: There are more or fewer views than the rig has cameras.
             PredictionError: The network answered with NaN.
         """
         self._check_count(views)
         if not self._continuity.continues(context):
             self._history.reset()
-        images = torch.stack([view.image for view in views])[None]
+        images = self._seated(torch.stack([view.image for view in views])[None])
         pose = np.eye(4) if context.T_world_base is None else context.T_world_base
         with torch.inference_mode():
             plan = self.network.plan(*self._calibration(views)).to(self.device)
+            plan = replace(plan, maps=self._seated(plan.maps), shift=self._seated(plan.shift))
             with autocast(self.device, self.precision):
                 scene = self._history.step(images, plan, pose)
             gaussians = scene.gaussians[0]
@@ -114,7 +117,16 @@ class GaussianFlowOccSystem:
 
     def notes(self) -> Sequence[str]:
         """Cameras unlike those of the training, and jumps of the pose."""
-        return [*self._cameras.concerns(), *self._continuity.concerns]
+        missing = [name for name in self.config.cameras if name not in self.needs.cameras]
+        rig = [Concern(f"the rig has no {', '.join(missing)}: expect little there")]
+        return [*(rig if missing else []), *self._cameras.concerns(), *self._continuity.concerns]
+
+    def _seated(self, parts: Float[Tensor, "1 n ..."]) -> Float[Tensor, "1 m ..."]:
+        """One entry per camera of the training; the zeros of a missing one see nothing."""
+        if len(self._seats) == len(self.config.cameras):
+            return parts
+        whole = parts.new_zeros(1, len(self.config.cameras), *parts.shape[2:])
+        return whole.index_copy_(1, self._seats.to(parts.device), parts)
 
     def _velocity(self, scene: GaussianScene) -> Float[Tensor, "g 3"]:
         """Motion of every Gaussian in the vehicle's frame, m/s; zero where its class stands."""
@@ -127,7 +139,7 @@ class GaussianFlowOccSystem:
     def _check_count(self, views: Sequence[PreparedView]) -> None:
         if len(views) != len(self.needs.cameras):
             raise CalibrationError(
-                f"{len(views)} views were given, the network has learnt {len(self.needs.cameras)} "
+                f"{len(views)} views were given, the rig has {len(self.needs.cameras)} "
                 f"cameras: {', '.join(self.needs.cameras)}"
             )
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from occ_perception.core.camera import Camera
-from occ_perception.core.errors import CalibrationError, PredictionError
+from occ_perception.core.errors import CalibrationError, ConfigError, PredictionError
 from occ_perception.core.types import CameraFrame
 from occ_perception.geometry.transforms import R_BODY_OPTICAL, transform
 from occ_perception.systems.base import Context
@@ -115,3 +115,17 @@ def test_motion_is_only_told_where_somebody_asks_and_only_of_what_can_move(syste
     assert extras["flow"].shape == (60, 3)
     assert (extras["flow"].abs().sum(1) > 0).tolist() == moves.tolist()
     assert "flow" not in predict(system, 2).extras
+
+
+def test_a_rig_may_lack_cameras_of_the_training(system):
+    torch.manual_seed(0)
+    one = GaussianFlowOccSystem(dataclasses.replace(CONFIG, rig=("back",)))
+    one.network.load_state_dict(system.network.state_dict())
+    views = [one.preprocess(frame("back"))]
+    alone = one.infer(views, Context(stamp_ns=5)).extras["means"]
+    assert alone.isfinite().all()
+    # The same as with a front camera that sees nothing, not as with one that sees something.
+    assert not torch.allclose(alone, predict(system, 1, pose=False).extras["means"])
+    assert any("no front" in note for note in one.notes())
+    with pytest.raises(ConfigError, match=r"'side' has no embedding.*front, back"):
+        dataclasses.replace(CONFIG, rig=("side",))
