@@ -62,6 +62,11 @@ COMMANDS = {
         "score a system on a bag with voxel truth, offline or live",
         "occ eval vlscene world/val_2000 --weights nano.safetensors --preset nano --live",
     ),
+    "floors": Command(
+        "occ_perception.commands.floors",
+        "what the voxel truth of bags scores without any network",
+        "occ floors world/val/* --train world/train/*",
+    ),
     "weights": Command(
         "occ_perception.commands.weights",
         "convert official checkpoints, look into weights files",

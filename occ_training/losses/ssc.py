@@ -37,10 +37,24 @@ def voxel_terms(
     target: Int[Tensor, "b x y z"],
     weights: Float[Tensor, " k"],
 ) -> VoxelTerms:
-    """All losses on voxels, from one softmax; without a labelled voxel they are zero."""
-    log_probability, truth = _labelled(logits, target)
+    """All losses on the voxels that have a label; without one they are zero."""
+    where = labelled_voxels(target)
+    rows = logits.movedim(1, -1).flatten(0, -2)
+    return row_terms(rows.index_select(0, where), target.flatten()[where], weights)
+
+
+def labelled_voxels(target: Int[Tensor, "b x y z"]) -> Int[Tensor, " n"]:
+    """Positions in the flattened target of the voxels that have a label."""
+    return (target.flatten() != IGNORE).nonzero()[:, 0]
+
+
+def row_terms(
+    logits: Float[Tensor, "n k"], truth: Int[Tensor, " n"], weights: Float[Tensor, " k"]
+) -> VoxelTerms:
+    """All losses on voxels from one softmax, given the logits of labelled voxels alone."""
     if not len(truth):
         return VoxelTerms(*[logits.sum() * 0] * 3)
+    log_probability, truth = logits.float().log_softmax(dim=1), truth.long()
     given = log_probability.gather(1, truth[:, None])[:, 0]
     weight = weights.to(given)[truth]
     cross_entropy = -(weight * given).sum() / weight.sum()
@@ -69,15 +83,6 @@ def geometric_affinity_loss(
 ) -> Float[Tensor, ""]:
     """The same three terms for "occupied" against "empty"."""
     return voxel_terms(logits, target, torch.ones(logits.shape[1])).geometric
-
-
-def _labelled(logits: Tensor, target: Tensor) -> tuple[Float[Tensor, "n k"], Int[Tensor, " n"]]:
-    """Log probabilities and ids of the voxels that have a label."""
-    rows, truth = logits.movedim(1, -1).flatten(0, -2), target.flatten()
-    where = (truth != IGNORE).nonzero()[:, 0]
-    if len(where) < len(truth):
-        rows, truth = rows.index_select(0, where), truth[where]
-    return rows.float().log_softmax(dim=1), truth.long()
 
 
 class _SoftCounts(NamedTuple):

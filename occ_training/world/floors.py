@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from occ_training.world.classes import COUNT, GROUND, IGNORED, Class
+from occ_perception.core.grid import GridSpec
+from occ_training.world.classes import COUNT, GROUND, IGNORED
 from occ_training.world.frames import Frame
 from occ_training.world.masks import grid_points
 from occ_training.world.scene import Scene
-from occ_training.world.sensors import Rig
 from occ_training.world.teachers import pseudo_depth
 
 Labels = npt.NDArray[np.uint8]
@@ -50,32 +50,53 @@ def score(name: str, predictions: Iterable[Labels], truths: Iterable[Labels]) ->
     return Floor(name, float(iou), float(miou))
 
 
-def mean_map(truths: Sequence[Labels]) -> Labels:
-    """Most frequent known label of every voxel over a training set."""
-    counts = np.zeros((COUNT, truths[0].size), dtype=np.uint16)
-    columns = np.arange(truths[0].size)
-    for truth in truths:
+class BlindGuess:
+    """What the truth of a training set tells about a place that nobody looked at.
+
+    Args:
+        grid: Where the voxels are.
+        ground_m: Height of the ground under the car in the grid's frame.
+        ground: Ids of the classes that ground can have.
+        classes: Number of ids.
+        free_id: Id of empty space.
+    """
+
+    def __init__(
+        self,
+        grid: GridSpec,
+        ground_m: float,
+        ground: Sequence[int] = GROUND,
+        classes: int = COUNT,
+        free_id: int = 0,
+    ) -> None:
+        self.free_id = free_id
+        self._shape, self._ground = grid.shape, np.array(ground)
+        self._layer = int((ground_m - grid.origin_m[2]) / grid.voxel_size_m[2])
+        x, y = np.meshgrid(*(grid.axis_centers(a) for a in (0, 1)), indexing="ij")
+        self._ring = (np.hypot(x, y) / 2.0).astype(np.int64)
+        self._counts = np.zeros((classes, grid.count), dtype=np.uint16)
+        self._ground_counts = np.zeros((self._ring.max() + 1, classes))
+
+    def add(self, truth: Labels) -> None:
+        """Learn a frame."""
         flat = truth.ravel()
-        known = flat != IGNORED
-        counts[flat[known], columns[known]] += 1
-    return counts.argmax(0).astype(np.uint8).reshape(truths[0].shape)
+        known = np.flatnonzero(flat != IGNORED)
+        self._counts[flat[known], known] += 1
+        slab = truth[:, :, self._layer]
+        is_ground = np.isin(slab, self._ground)
+        np.add.at(self._ground_counts, (self._ring[is_ground], slab[is_ground]), 1)
 
+    def mean_map(self) -> Labels:
+        """Most frequent known label of every voxel."""
+        return self._counts.argmax(0).astype(np.uint8).reshape(self._shape)
 
-def flat_ground(rig: Rig, truths: Sequence[Labels]) -> Labels:
-    """A plane under the car, its class the most frequent ground of each distance in training."""
-    grid = rig.grid
-    layer = int((-rig.T_base_grid[2, 3] - grid.origin_m[2]) / grid.voxel_size_m[2])
-    x, y = np.meshgrid(*(grid.axis_centers(a) for a in (0, 1)), indexing="ij")
-    ring = (np.hypot(x, y) / 2.0).astype(np.int64)
-    counts = np.zeros((ring.max() + 1, COUNT))
-    for truth in truths:
-        slab = truth[:, :, layer]
-        ground = np.isin(slab, GROUND)
-        np.add.at(counts, (ring[ground], slab[ground]), 1)
-    out = np.zeros(grid.shape, dtype=np.uint8)
-    counts[:, Class.ROAD] += 1e-3
-    out[:, :, layer] = counts.argmax(1)[ring]
-    return out
+    def flat_ground(self) -> Labels:
+        """A plane under the car, its class the most frequent ground of each distance."""
+        counts = self._ground_counts.copy()
+        counts[:, self._ground] += 1e-3 * (self._ground_counts[:, self._ground].sum(0) + 1)
+        out = np.full(self._shape, self.free_id, dtype=np.uint8)
+        out[:, :, self._layer] = counts.argmax(1)[self._ring]
+        return out
 
 
 def unprojected_depth(scene: Scene, frame: Frame) -> Labels:
@@ -104,10 +125,13 @@ def floors(scene: Scene, frames: Sequence[Frame], training: Sequence[Labels]) ->
     """
     truths = [f.voxels.sensed.labels for f in frames]
     empty = np.zeros_like(truths[0])
+    guess = BlindGuess(scene.rig.grid, -scene.rig.T_base_grid[2, 3])
+    for labels in training:
+        guess.add(labels)
     answers = {
         "all free": [empty] * len(frames),
-        "mean map of the training set": [mean_map(training)] * len(frames),
-        "flat ground": [flat_ground(scene.rig, training)] * len(frames),
+        "mean map of the training set": [guess.mean_map()] * len(frames),
+        "flat ground": [guess.flat_ground()] * len(frames),
         "depth stand-in unprojected": [unprojected_depth(scene, f) for f in frames],
     }
     return tuple(score(name, guesses, truths) for name, guesses in answers.items())

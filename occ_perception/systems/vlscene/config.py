@@ -30,14 +30,16 @@ class VLSceneConfig:
         head_channels: Channels behind the head's first convolution, and of the rest of it.
         classes: Classes of the voxels, id 0 = empty.
         origin_m: Lower corner of the grid in the LiDAR-like frame.
-        lift_voxel_m: Edge length of the voxels that features are lifted to.
-        lift_shape: Voxels of the lifted volume.
+        voxel_m: Edge length of the predicted voxels.
+        lift_shape: Voxels of the volume that features are lifted to.
+        upsample: Predicted voxels per lifted voxel along x, y and z.
         frame_id: Name of the grid's frame.
         published_slips: Repeat the slips of the published training, around which its weights were
-            learnt: stereo looks for depth at disparities that agree with no depth bin; the depth
-            loss wants the bin after the right one; the point branch exchanges x and z and looks up
-            pixels of the right camera in the left image; the teacher gets the student's colours and
-            its features are cut out askew. A training of one's own does better without.
+            learnt: stereo looks for depth at disparities that agree with no depth bin; negative
+            scores of the fused depth all count as zero; the depth loss wants the bin after the
+            right one; the point branch exchanges x and z and looks up pixels of the right camera in
+            the left image; the teacher gets the student's colours and its features are cut out
+            askew. A training of one's own does better without.
         teacher_classes: Classes of the teacher's pixel labels (training).
         teacher_channels: Channels of the teacher's features (training).
     """
@@ -59,8 +61,9 @@ class VLSceneConfig:
     head_channels: tuple[int, int] = (128, 64)
     classes: int = 20
     origin_m: tuple[float, float, float] = (0.0, -25.6, -2.0)
-    lift_voxel_m: float = 0.4  # labels are twice as fine; the head upsamples
+    voxel_m: float = 0.2
     lift_shape: tuple[int, int, int] = (128, 128, 16)
+    upsample: tuple[int, int, int] = (2, 2, 2)
     frame_id: str = "velodyne"
     published_slips: bool = True
     teacher_classes: int = 21  # LSeg prompts, "others" included
@@ -94,35 +97,38 @@ class VLSceneConfig:
     @property
     def lift_grid(self) -> GridSpec:
         """Grid of the lifted features."""
-        return GridSpec(self.origin_m, (self.lift_voxel_m,) * 3, self.lift_shape, self.frame_id)
+        size = tuple(self.voxel_m * factor for factor in self.upsample)
+        return GridSpec(self.origin_m, size, self.lift_shape, self.frame_id)
 
     @property
     def grid(self) -> GridSpec:
-        """Grid of the predicted labels: twice as fine as the lifted one."""
-        x, y, z = self.lift_shape
-        size = (self.lift_voxel_m / 2,) * 3
-        return GridSpec(self.origin_m, size, (2 * x, 2 * y, 2 * z), self.frame_id)
+        """Grid of the predicted labels, finer than the lifted one."""
+        shape = tuple(n * factor for n, factor in zip(self.lift_shape, self.upsample, strict=True))
+        return GridSpec(self.origin_m, (self.voxel_m,) * 3, shape, self.frame_id)
 
     @classmethod
     def nano(cls) -> VLSceneConfig:
-        """Every module of the published model, small enough to be trained on a CPU in hours.
+        """Every module of the published model, small enough to be trained on a CPU in an hour.
 
-        The grid stays, so that labels and topics fit both models. Images and depth bins are half as
-        fine: four in five operations of a training step hang on them. What is not learnt around a
-        slip of the published weights does not repeat it.
+        The grid stays, so that labels and topics fit both models. Features are lifted to coarser
+        voxels and images are a third as fine: nearly all operations hang on these two. Channels
+        below 16 would cost as much as 16. What is not learnt around a slip of the published weights
+        does not repeat it.
         """
         return cls(
-            input_size=(192, 640),
+            input_size=(128, 416),
             depth_step_m=1.0,
             backbone="repvit_m0_9",
-            backbone_widths=(16, 32, 64, 128),
+            backbone_widths=(24, 48, 96, 160),
             backbone_depths=(1, 1, 3, 1),
-            neck_channels=32,
+            neck_channels=48,
             context_channels=32,
-            match_channels=16,
-            stereo_groups=8,
-            interaction_channels=8,
-            sparse_channels=(8, 16, 32),
+            match_channels=32,
+            stereo_groups=16,
+            interaction_channels=16,
+            sparse_channels=(16, 16, 32),
             head_channels=(16, 16),
+            lift_shape=(64, 64, 16),
+            upsample=(4, 4, 2),
             published_slips=False,
         )

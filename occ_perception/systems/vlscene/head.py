@@ -1,4 +1,4 @@
-"""Occupancy head: axis-wise anisotropic convolutions, then classes at twice the resolution."""
+"""Occupancy head: axis-wise anisotropic convolutions, then classes on a finer grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 _KERNELS = (3, 5, 7)
@@ -127,18 +127,27 @@ class PointHead(nn.Module):
 
 
 class OccupancyHead(nn.Module):
-    """Scene features to class logits on a grid of twice the resolution.
+    """Scene features to class logits on a finer grid.
 
     Args:
         in_channels: Channels of the scene features.
         classes: Number of classes, id 0 = empty.
         widths: Channels behind the first convolution, and of everything after it.
+        upsample: Classified voxels per voxel of the scene along x, y and z.
+        published_slips: Align the outermost voxels of both grids, as published, which moves all
+            others by up to half a voxel; else every fine voxel is looked up where it is.
     """
 
     def __init__(
-        self, in_channels: int = 256, classes: int = 20, widths: tuple[int, int] = (128, 64)
+        self,
+        in_channels: int = 256,
+        classes: int = 20,
+        widths: tuple[int, int] = (128, 64),
+        upsample: tuple[int, int, int] = (2, 2, 2),
+        published_slips: bool = True,
     ) -> None:
         super().__init__()
+        self.upsample, self.aligned = upsample, published_slips
         wide, narrow = widths
         self.reduce = nn.Sequential(
             nn.Conv3d(in_channels, wide, 3, padding=1, bias=False),
@@ -157,16 +166,31 @@ class OccupancyHead(nn.Module):
         return self.surround(self.diffuse(self.enter(self.reduce(scene))))
 
     def logits(self, features: Float[Tensor, "b d x y z"]) -> Float[Tensor, "b k x2 y2 z2"]:
-        """Class logits of all voxels at once (training, parity).
+        """Class logits of all voxels at once (parity).
 
         Args:
             features: `[B, D, X, Y, Z]` result of `forward`.
 
         Returns:
-            `[B, K, 2X, 2Y, 2Z]`; 168 MB in float32 at the published size.
+            `[B, K, X2, Y2, Z2]` on the finer grid; 168 MB in float32 at the published size.
         """
-        fine = F.interpolate(features, scale_factor=2, mode="trilinear", align_corners=True)
+        size = [n * factor for n, factor in zip(features.shape[2:], self.upsample, strict=True)]
+        fine = F.interpolate(features, size, mode="trilinear", align_corners=self.aligned)
         return self._classified(fine.movedim(1, -1)).movedim(-1, 1)
+
+    def logits_at(
+        self, features: Float[Tensor, "b d x y z"], voxels: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n k"]:
+        """Class logits of some voxels (training: only those whose truth is known).
+
+        Args:
+            features: `[B, D, X, Y, Z]` result of `forward`.
+            voxels: Positions in the flattened `[B, X2, Y2, Z2]` of the finer grid.
+        """
+        table = features.float().movedim(1, -1).flatten(0, 3)
+        corners, weights = _corners(voxels, features.shape[2:], self.upsample, self.aligned)
+        rows = F.embedding_bag(corners, table, mode="sum", per_sample_weights=weights)
+        return self._classified(rows)
 
     def predict(
         self, features: Float[Tensor, "b d x y z"], slab: int = 32
@@ -178,10 +202,10 @@ class OccupancyHead(nn.Module):
             slab: Voxels along x that are classified at a time.
 
         Returns:
-            Labels uint8 and confidence float32 0..1, both `[B, 2X, 2Y, 2Z]`.
+            Labels uint8 and confidence float32 0..1, both `[B, X2, Y2, Z2]`.
         """
         labels, confidences = [], []
-        for fine in _upsampled_slabs(features, slab):
+        for fine in _upsampled_slabs(features, slab, self.upsample, self.aligned):
             confidence, label = self._classified(fine).float().softmax(dim=-1).max(dim=-1)
             labels.append(label.to(torch.uint8))
             confidences.append(confidence)
@@ -191,17 +215,61 @@ class OccupancyHead(nn.Module):
         return self.classify(self.norm(fine))
 
 
+def _places(
+    fine: Int[Tensor, " n"], size: int, factor: int, aligned: bool
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """Where fine voxels lie between coarse ones along one axis: the lower one, the upper's share.
+
+    Args:
+        fine: Indices on the fine grid.
+        size: Coarse voxels.
+        factor: Fine voxels per coarse one.
+        aligned: Whether the outermost centres of both grids coincide, or their borders.
+    """
+    if aligned:
+        place = fine * ((size - 1) / max(size * factor - 1, 1))
+    else:
+        place = ((fine + 0.5) / factor - 0.5).clamp(0, size - 1)
+    lower = place.floor().clamp(max=max(size - 2, 0))
+    return lower.long(), place - lower
+
+
+def _corners(
+    voxels: Int[Tensor, " n"], shape: Sequence[int], factors: Sequence[int], aligned: bool
+) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
+    """Trilinear upsampling: coarse voxels that make a fine one, and their shares.
+
+    Args:
+        voxels: Positions in the flattened `[B, X2, Y2, Z2]`.
+        shape: Coarse sizes X, Y, Z.
+        factors: Fine voxels per coarse one along each axis.
+        aligned: See `_places`.
+    """
+    index, share = voxels.new_zeros(len(voxels), 1), torch.ones_like(voxels)[:, None].float()
+    rest, stride = voxels, 1
+    for size, factor in zip(reversed(shape), reversed(factors), strict=True):
+        lower, upper_share = _places(rest % (size * factor), size, factor, aligned)
+        pair = lower[:, None] + torch.arange(min(size, 2), device=voxels.device)
+        shares = torch.stack([1 - upper_share, upper_share], dim=1)[:, : pair.shape[1]]
+        index = (index[:, :, None] + stride * pair[:, None]).flatten(1)
+        share = (share[:, :, None] * shares[:, None]).flatten(1)
+        rest, stride = rest // (size * factor), stride * size
+    return index + stride * rest[:, None], share
+
+
 def _upsampled_slabs(
-    features: Float[Tensor, "b d x y z"], slab: int
+    features: Float[Tensor, "b d x y z"], slab: int, factors: tuple[int, int, int], aligned: bool
 ) -> Iterator[Float[Tensor, "b n y2 z2 d"]]:
-    """Trilinear x2 upsampling with aligned corners, `slab` output planes along x at a time."""
+    """Trilinear upsampling, `slab` output planes along x at a time."""
     batch, _, x, y, z = features.shape
     last = features.movedim(1, -1).contiguous()  # channels last: what the norm wants to read
-    places = torch.arange(2 * x, device=features.device) * ((x - 1) / (2 * x - 1))
-    lower = places.floor().long().clamp(max=max(x - 2, 0))
-    for plane, place in zip(lower.split(slab), places.split(slab), strict=True):
-        share = (place - plane).to(features.dtype)[:, None, None, None]
+    indices = torch.arange(factors[0] * x, device=features.device)
+    lower, upper_share = _places(indices, x, factors[0], aligned)
+    for plane, part in zip(lower.split(slab), upper_share.split(slab), strict=True):
+        share = part.to(features.dtype)[:, None, None, None]
         planes = torch.lerp(last[:, plane], last[:, (plane + 1).clamp(max=x - 1)], share)
         planes = planes.flatten(0, 1).movedim(-1, 1)
-        fine = F.interpolate(planes, (2 * y, 2 * z), mode="bilinear", align_corners=True)
+        fine = F.interpolate(
+            planes, (factors[1] * y, factors[2] * z), mode="bilinear", align_corners=aligned
+        )
         yield fine.movedim(1, -1).unflatten(0, (batch, len(plane)))

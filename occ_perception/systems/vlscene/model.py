@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from occ_perception.blocks.backbones import build_backbone, feature_channels
@@ -49,14 +49,15 @@ class VLSceneOutput(NamedTuple):
     """What losses need.
 
     Attributes:
-        logits: `[B, classes, X, Y, Z]` on `config.grid`; class 0 = empty.
+        logits: `[B, classes, X, Y, Z]` on `config.grid`, or `[N, classes]` of the voxels that were
+            asked for; class 0 = empty.
         depth_prob: `[B, D, H, W]` probability of the depth bins in the left view.
         context: `[B, C, H, W]` features that were lifted.
         distillation: Outputs for the distillation losses, None without a teacher.
         point_logits: `[P, classes]` of all samples' points in order, None without points.
     """
 
-    logits: Float[Tensor, "b k x y z"]
+    logits: Float[Tensor, "b k x y z"] | Float[Tensor, "n k"]
     depth_prob: Float[Tensor, "b d h w"]
     context: Float[Tensor, "b c h w"]
     distillation: DistillationOutput | None
@@ -81,7 +82,13 @@ class VLScene(nn.Module):
         self.view_transformer = ViewTransformer(config)
         self.sparse_unet = SparseUNet(config.context_channels, config.sparse_channels)
         scene_channels = self.sparse_unet.out_channels
-        self.head = OccupancyHead(scene_channels, config.classes, config.head_channels)
+        self.head = OccupancyHead(
+            scene_channels,
+            config.classes,
+            config.head_channels,
+            config.upsample,
+            config.published_slips,
+        )
         self.point_head = PointHead(
             scene_channels,
             config.neck_channels,
@@ -120,8 +127,9 @@ class VLScene(nn.Module):
         geometry: StereoGeometry | ViewPlan,
         teacher: TeacherTargets | None = None,
         points: Sequence[PointQueries] = (),
+        voxels: Int[Tensor, " n"] | None = None,
     ) -> VLSceneOutput:
-        """All logits, and what else the losses need.
+        """Logits, and what else the losses need.
 
         Args:
             left: Normalised left images at the network's size.
@@ -129,11 +137,15 @@ class VLScene(nn.Module):
             geometry: Calibrations, or their `plan`.
             teacher: The teacher's outputs for the left images, training only.
             points: LiDAR points per sample, training only.
+            voxels: Positions in the flattened `[B, X, Y, Z]` whose logits are wanted; None = all.
         """
         left_map, right_map = self.image_features(left, right)
         view = self.view_transformer(left_map, right_map, self._planned(geometry), teacher)
         scene = self.sparse_unet(view.volume)
-        logits = self.head.logits(self.head(scene))
+        features = self.head(scene)
+        logits = (
+            self.head.logits(features) if voxels is None else self.head.logits_at(features, voxels)
+        )
         point_logits = self._classify(points, scene, left_map) if points else None
         return VLSceneOutput(logits, view.depth_prob, view.context, view.distillation, point_logits)
 

@@ -101,7 +101,9 @@ class ViewTransformer(nn.Module):
         self.published_slips = config.published_slips
         self.depth_net = DepthNet(channels, channels, config.context_channels, config.bins)
         self.stereo_net = StereoNet(channels, channels, config.match_channels, config.stereo_groups)
-        self.volume_interaction = VolumeInteraction(config.interaction_channels)
+        self.volume_interaction = VolumeInteraction(
+            config.interaction_channels, config.published_slips
+        )
         self.distillation = Distillation(
             config.context_channels, config.teacher_channels, config.teacher_classes
         )

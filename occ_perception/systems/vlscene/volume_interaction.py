@@ -65,10 +65,17 @@ class ChannelAttention3d(nn.Module):
 
 
 class VolumeInteraction(nn.Module):
-    """Fuses the stereo and the monocular depth distribution into one."""
+    """Fuses the stereo and the monocular depth distribution into one.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: Inner width.
+        published_slips: Let all negative scores count as zero, as published. A training from
+            nothing can then fall silent for ever: where no score is positive nothing is learnt.
+    """
+
+    def __init__(self, channels: int, published_slips: bool = True) -> None:
         super().__init__()
+        self.published_slips = published_slips
         self.lss2stereo = ConfidenceAttention()
         self.stereo2lss = ConfidenceAttention()
         self.redir1 = nn.Conv3d(2, channels, 3, padding=1)
@@ -89,4 +96,5 @@ class VolumeInteraction(nn.Module):
         both = torch.cat([self.lss2stereo(stereo, mono), self.stereo2lss(mono, stereo)], dim=1)
         volume = self.hourglass(F.relu(self.redir1(both)))
         logits = self.redir2(self.channel_attention(volume)).squeeze(1)
-        return F.relu(logits).float().softmax(dim=1)  # published: negative scores all count as zero
+        scores = F.relu(logits) if self.published_slips else logits
+        return scores.float().softmax(dim=1)

@@ -12,17 +12,33 @@ def head():
     return OccupancyHead(in_channels=8, classes=5, widths=(8, 6)).eval()
 
 
+@pytest.fixture(params=[((2, 2, 2), True), ((4, 4, 2), True), ((4, 2, 1), False)])
+def any_head(request):
+    torch.manual_seed(0)
+    upsample, slips = request.param
+    return OccupancyHead(8, 5, (8, 6), upsample, published_slips=slips).eval()
+
+
 @pytest.mark.parametrize("slab", [1, 5, 32, 64])
 @pytest.mark.parametrize("shape", [(9, 6, 4), (1, 3, 2), (2, 2, 2)])
-def test_slabs_equal_the_whole(head, slab, shape):
+def test_slabs_equal_the_whole(any_head, slab, shape):
+    head = any_head
     features = torch.randn(2, 6, *shape)
     probability = head.logits(features).softmax(dim=1)
     labels, confidence = head.predict(features, slab=slab)
     assert labels.dtype == torch.uint8
-    assert labels.shape == (2, *(2 * size for size in shape))
+    assert labels.shape == (2, *(n * f for n, f in zip(shape, head.upsample, strict=True)))
     torch.testing.assert_close(confidence, probability.amax(dim=1))
     chosen = probability.gather(1, labels[:, None].long())[:, 0]
     torch.testing.assert_close(chosen, confidence)  # equal even where two classes tie
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 4), (1, 3, 2)])
+def test_some_voxels_equal_those_of_the_whole(any_head, shape):
+    features = torch.randn(2, 6, *shape)
+    whole = any_head.logits(features).movedim(1, -1).flatten(0, 3)
+    voxels = torch.randperm(len(whole))[:20]
+    torch.testing.assert_close(any_head.logits_at(features, voxels), whole[voxels])
 
 
 def test_head_doubles_the_resolution(head):

@@ -19,6 +19,7 @@ CONFIG = dataclasses.replace(
     neck_channels=16,
     context_channels=16,
     lift_shape=(16, 16, 8),
+    upsample=(2, 2, 2),
     origin_m=(0.0, -3.2, -1.6),
     depth_max_m=10.0,
 )

@@ -1,0 +1,84 @@
+"""`occ floors`: what the voxel truth of bags scores without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from occ_perception.core.errors import ConfigError
+from occ_perception.eval.report import percent
+
+if TYPE_CHECKING:
+    from occ_perception.eval.protocols import Scores
+
+DESCRIPTION = """Score answers that need no eyes: a network that is not better has learnt nothing.
+
+All free; the most frequent label of every voxel in a training set; flat ground whose class hangs on
+the distance; in the procedural world also the stand-in for a depth network, unprojected.
+
+Examples:
+  occ floors world/val/* --train world/train/*
+  occ floors --train world/train/* --output floors.npz
+  occ floors world/val/* --maps floors.npz --depth"""
+
+
+@dataclass(frozen=True)
+class FloorOptions:
+    """What the voxel truth of bags scores without any network.
+
+    Attributes:
+        bags: Bags to score on.
+        train: Bags to learn the floors from.
+        maps: Floors that were learnt before.
+        output: Keep the floors in this file.
+        depth: Also unproject the stand-in for a depth network (procedural world).
+    """
+
+    bags: Positional[tuple[Path, ...]] = ()
+    train: tuple[Path, ...] = ()
+    maps: Path | None = None
+    output: Path | None = None
+    depth: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `occ floors`.
+
+    Raises:
+        OccError: Bags or floors cannot be read.
+    """
+    given = list(arguments) or ["--help"]
+    options = tyro.cli(FloorOptions, prog="occ floors", description=DESCRIPTION, args=given)
+    console = Console(highlight=False)
+    if bool(options.train) == bool(options.maps):
+        raise ConfigError("give either --train, bags to learn the floors from, or --maps, a file")
+
+    from occ_training.world.bag_floors import FloorMaps, score_floors
+
+    with console.status("learning floors"):
+        maps = FloorMaps.load(options.maps) if options.maps else FloorMaps.learn(options.train)
+    if options.output is not None:
+        maps.save(options.output)
+        console.print(f"floors: {options.output}")
+    if options.bags:
+        with console.status("scoring"):
+            scores = score_floors(options.bags, maps, with_depth=options.depth)
+        show(f"floors on {len(options.bags)} bags", scores, console)
+    return 0
+
+
+def show(title: str, scores: Mapping[str, Scores], console: Console) -> None:
+    """Print IoU and mIoU by name."""
+    table = Table(title=title, title_justify="left")
+    for name in ("what", "IoU %", "mIoU %"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    for name, one in scores.items():
+        table.add_row(name, percent(one.iou), percent(one.miou))
+    console.print(table)
