@@ -88,7 +88,9 @@ class BlindGuess:
 
     def mean_map(self) -> Labels:
         """Most frequent known label of every voxel."""
-        return self._counts.argmax(0).astype(np.uint8).reshape(self._shape)
+        frequent = self._counts.argmax(0).astype(np.uint8)
+        frequent[self._counts.max(0) == 0] = self.free_id
+        return frequent.reshape(self._shape)
 
     def flat_ground(self) -> Labels:
         """A plane under the car, its class the most frequent ground of each distance."""
