@@ -129,7 +129,7 @@ def kitti_raw(output: Path) -> ViPOccPreset:
     return replace(preset, training=training, loop=replace(preset.loop, epochs=50))
 
 
-def nano(output: Path, steps: int = 1400) -> ViPOccPreset:
+def nano(output: Path, steps: int = 1000) -> ViPOccPreset:
     """The small network from nothing, on one core of a CPU: a third of a second per step.
 
     Pictures alone teach a field in days, not in minutes. So beside the published terms the LiDAR

@@ -12,7 +12,7 @@ from occ_perception.systems.vipocc.checkpoint import ViPOccCheckpoint
 from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import ViPOcc
 from occ_perception.weights.load import load_weights
-from occ_training.data.bag_scene import Bags
+from occ_training.data.bag_scene import Bags, BagScene, SampleSpec
 from occ_training.data.field_views import STEREO, SampleViews, ViewTimes
 from occ_training.data.posed_pictures import PictureDrives, PictureSpec
 from occ_training.engine.checkpointing import CheckpointFolder
@@ -25,7 +25,7 @@ from occ_training.recipes.vipocc import build_recipe
 from occ_training.recipes.vipocc_data import Extras, FieldDataset, LayerDepth, collate
 from occ_training.recipes.vipocc_presets import PRESETS, FieldTopics, FrameSplit
 from occ_training.recipes.vipocc_request import build_requested, make_dataset
-from occ_training.recipes.vipocc_step import train_step
+from occ_training.recipes.vipocc_step import LossWeights, train_step
 from occ_training.recipes.vipocc_validation import Validation
 
 SIZE = (64, 160)
@@ -67,14 +67,38 @@ def test_a_sample_is_eight_views_with_depth_and_no_hole(field_bag, request_of):
 
 def test_the_stand_in_is_near_the_lidar(request_of):
     weights = dataclasses.replace(tiny().training.weights, supervised=1.0)
-    preset = tiny(weights=weights, topics=FieldTopics(lidar="/velodyne/points"))
-    views = make_dataset(preset, request_of())[0].views
+    views = make_dataset(tiny(weights=weights), request_of())[0].views
     hit = views.lidar_depth_m > 0
     assert hit.sum() > 200
     ratio = views.pseudo_depth_m[hit] / views.lidar_depth_m[hit]
     assert (abs(ratio.median() - 1)) < 0.1
     with pytest.raises(ConfigError, match=r"give training\.topics\.lidar"):
-        make_dataset(tiny(weights=weights), request_of())
+        make_dataset(tiny(weights=weights, topics=FieldTopics(lidar="")), request_of())
+
+
+def test_lines_of_sight_agree_with_the_voxel_truth(field_bag, request_of):
+    weights = LossWeights(sight=1.0)
+    sample = make_dataset(tiny(weights=weights), request_of())[0]
+    points, occupied, known = (part[0] for part in sample.sight)
+    scene = BagScene(Bags(field_bag), SampleSpec(labels={"voxels": "/ground_truth/voxels"}))
+    truth = scene.label("voxels", 0)
+    camera = cameras_in(field_bag)["/perspective/left"]
+    T_grid_cam = np.linalg.inv(truth.T_base_grid) @ camera
+    in_grid = points[known].numpy() @ T_grid_cam[:3, :3].T + T_grid_cam[:3, 3]
+    index, inside = truth.grid.index_of(in_grid)
+    labels = truth.labels[tuple(index[inside].T)]
+    is_occupied = occupied[known].numpy()[inside]
+    assert is_occupied.sum() > 300 and (~is_occupied).sum() > 300
+    judged = labels != 255
+    # The sweeps of this sample are some of those that the truth was made of; a few movers differ.
+    assert (labels[judged & is_occupied] > 0).mean() > 0.9
+    assert (labels[judged & ~is_occupied] == 0).mean() > 0.9
+
+
+def cameras_in(bag):
+    spec = PictureSpec(STEREO, SIZE)
+    scene = PictureDrives([Bags(bag)], spec).scenes[0]
+    return {f: c.T_base_cam for f, (c, _) in zip(STEREO, scene.rig(0), strict=True)}
 
 
 @pytest.mark.parametrize("preset", ["published", "bts"])
@@ -179,21 +203,22 @@ class Repeated(torch.utils.data.Dataset):
 
 
 def test_two_samples_are_learnt_by_heart(request_of, tmp_path):
-    preset = with_steps(tiny(patches=16), 60)
+    preset = with_steps(tiny(patches=8, jitters_colours=False), 30)
     dataset = make_dataset(preset, request_of())
-    made = build_recipe(preset, Repeated([dataset[0], dataset[2]], 50))
-    loop = LoopConfig(tmp_path, epochs=99, steps=60, batch_size=2, workers=0, device="cpu",
+    made = build_recipe(preset, Repeated([dataset[0], dataset[2]], 30))
+    loop = LoopConfig(tmp_path, epochs=99, steps=30, batch_size=2, workers=0, device="cpu",
                       clip_norm=1.0)  # fmt: skip
     batch = collate([dataset[0], dataset[2]])
 
     def error():
         torch.manual_seed(5)
-        return float(made.losses(made.network.eval(), batch)["rgb"].detach())
+        return {k: float(v.detach()) for k, v in made.losses(made.network, batch).items()}
 
     before = error()
     trainer = Trainer(made, loop)
     trainer.fit()
-    assert error() < 0.75 * before
+    after = error()
+    assert after["sight"] < 0.85 * before["sight"] and after["rgb"] < before["rgb"]
 
 
 def test_resumed_equals_uninterrupted(request_of, tmp_path):
