@@ -15,6 +15,7 @@ from occ_perception.blocks.attention.deformable import ProjectionPlan
 from occ_perception.rendering.splat_torch import SplatCameras
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc, GaussianScene
+from occ_perception.voxels.gaussians import Gaussians
 from occ_perception.weights.load import load_weights
 from occ_training.engine.ema import EmaConfig
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
@@ -199,8 +200,8 @@ class TrainableGaussianFlowOcc(GaussianFlowOcc):
     def _moved(self, scene: GaussianScene, sample: int, steps: Tensor) -> Float[Tensor, "s g 3"]:
         if not self._moves:
             return scene.gaussians.means[sample].expand(len(steps) + 1, -1, -1)
-        one = slice(sample, sample + 1)
-        alone = GaussianScene(scene.gaussians[one], scene.features[one])
+        gaussians = Gaussians(*(part[None] for part in scene.gaussians[sample]))
+        alone = GaussianScene(gaussians, scene.features[sample][None])
         return self.means_over_time(alone, steps)[0]
 
 
