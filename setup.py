@@ -36,7 +36,9 @@ setup(
     maintainer_email=MANIFEST.find("maintainer").get("email"),
     python_requires=">=3.11",
     packages=find_packages(include=["occ_perception*", "occ_training*"]),
-    package_data={"": ["**/*.json", "**/*.yaml", "**/*.html", "**/*.md", "**/*.safetensors"]},
+    package_data={
+        "": [f"**/*.{kind}" for kind in ("json", "yaml", "html", "md", "safetensors", "npz")]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"{NAME}/resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

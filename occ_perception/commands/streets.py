@@ -22,15 +22,17 @@ class Street:
         size: Preset of the world: image sizes and LiDAR density.
         cameras: Cameras of the rig; None for all.
         movers: Things move.
+        every: Frames between two that are computed; KITTI's have voxel truth at every fifth.
     """
 
     rig: str
     size: str
     cameras: tuple[str, ...] | None = None
     movers: bool = False
+    every: int = 1
 
 
-PAIR = Street("kitti", "full", ("image_2", "image_3"))  # KITTI's colour pair
+PAIR = Street("kitti", "full", ("image_2", "image_3"), every=5)  # KITTI's colour pair
 SINGLE = Street("kitti360", "full", ("image_00",))
 AROUND = Street("nuscenes", "small", movers=True)
 STREETS = {
@@ -70,13 +72,13 @@ def compute(street: Street, frames: int, seed: int, console: Console) -> Path:
         rig=street.rig,
         preset=street.size,
         seed=seed,
-        frames=frames,
+        frames=1 + (frames - 1) * street.every,
         movers=street.movers,
         landmark=True,
     )
     jobs = min(frames, os.cpu_count() or 1, MOST_JOBS)
-    scene = WorldScene(config, cameras=street.cameras, jobs=jobs)
-    folder = cache_folder() / f"street_{WORLD_VERSION}.{VERSION}_{frames}frames"
+    scene = WorldScene(config, cameras=street.cameras, jobs=jobs, every=street.every)
+    folder = cache_folder() / f"street_{WORLD_VERSION}.{VERSION}_{frames}x{street.every}frames"
     path = folder / scene.name
     if not (path / "metadata.yaml").is_file():
         console.print(f"computing a street: {frames} sets of images, seed {seed}")

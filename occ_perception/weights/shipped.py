@@ -36,3 +36,12 @@ def chosen_weights(wanted: str, system: str, preset: str, folder: Path = FOLDER)
     if wanted == RANDOM:
         return None
     return Path(wanted).expanduser() if wanted else shipped_weights(system, preset, folder)
+
+
+def floors_of(weights: Path) -> Path:
+    """What the training set of some weights teaches without images; not every file has one.
+
+    Args:
+        weights: The weights file.
+    """
+    return weights.with_name(f"{weights.stem}_floors.npz")

@@ -182,6 +182,37 @@ def score_floors(
     return {name: widest(metric) for name, metric in metrics.items()}
 
 
+def score_recording(recording: Path, source: Path, name: str, maps: FloorMaps) -> dict[str, Scores]:
+    """Scores of a node's recorded voxels, and of the floors at the same stamps.
+
+    Args:
+        recording: Bag with predicted voxels.
+        source: Bag with truth.
+        name: What the prediction is called.
+        maps: Floors that are the same everywhere.
+
+    Raises:
+        OccError: Voxels or truth cannot be read.
+    """
+    metrics: dict[str, RangedMetric] = {}
+    truth, given = VoxelTopic(source, truth=True), VoxelTopic(recording, truth=False)
+    for stamp_ns in truth.stamps_ns:
+        labels = given.at(stamp_ns)
+        if labels is not None:
+            target = torch.from_numpy(truth.truth_at(stamp_ns))
+            count_answers(metrics, {name: labels, **maps.maps}, target, truth)
+    return {name: widest(metric) for name, metric in metrics.items()}
+
+
+def has_voxel_truth(bag: Path) -> bool:
+    """Whether a bag can be scored."""
+    try:
+        VoxelTopic(bag, truth=True)
+    except BagError:
+        return False
+    return True
+
+
 def count_answers(
     metrics: dict[str, RangedMetric],
     answers: Mapping[str, Labels],
