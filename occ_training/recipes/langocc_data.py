@@ -74,6 +74,7 @@ class LangOccSample(NamedTuple):
         rays: Rays in the current vehicle frame.
         targets: The teacher's vectors in the space of the network's voxels.
         weights: 1; 0 for rays that only fill the batch up.
+        lengths_m: Measured length of the rays, metres.
         name: Drive and stamp, for messages.
     """
 
@@ -82,6 +83,7 @@ class LangOccSample(NamedTuple):
     rays: LanguageRays
     targets: Float[Tensor, "r c"]
     weights: Float[Tensor, "r 1"]
+    lengths_m: Float[Tensor, " r"]
     name: str = ""
 
 
@@ -146,7 +148,8 @@ class LangOccDataset(Dataset[LangOccSample]):
         fits = [self._fit(size, random) for size in drive.sizes(key)]
         turn = self._turn(random)
         images, geometry = key_frames(drive, key, fits, turn)
-        rays, targets = self._rays(drive, key, turn, random)
+        rays, chosen = self._rays(drive, key, turn, random)
+        targets = chosen.targets.float()
         missing = self.targets.count - len(targets)
         return LangOccSample(
             images=images,
@@ -154,6 +157,7 @@ class LangOccDataset(Dataset[LangOccSample]):
             rays=LanguageRays(*(F.pad(part, (0, 0, 0, missing), value=1.0) for part in rays)),
             targets=F.pad(targets, (0, 0, 0, missing)),
             weights=F.pad(torch.ones(len(targets), 1), (0, 0, 0, missing)),
+            lengths_m=F.pad(lengths(chosen, torch.from_numpy(drive.K(key))), (0, missing)),
             name=f"{drive.name} at {drive.stamp_ns(key)}",
         )
 
@@ -169,7 +173,7 @@ class LangOccDataset(Dataset[LangOccSample]):
 
     def _rays(
         self, drive: SurroundDrive, key: int, turn: Tensor, random: np.random.RandomState
-    ) -> tuple[LanguageRays, Float[Tensor, "n c"]]:
+    ) -> tuple[LanguageRays, RayPixels]:
         """Some rays of all key frames around; where there is none, of the current one again."""
         horizon = self.targets.horizon
         around = drive.neighbours(key, range(-horizon, horizon + 1))
@@ -180,8 +184,7 @@ class LangOccDataset(Dataset[LangOccSample]):
         chosen = draw_pixels(RayPixels(torch.cat(frames), *pooled), self.targets.count, random)
         ego = np.linalg.inv(drive.T_world_ego(key))
         poses = torch.from_numpy(np.stack([ego @ drive.T_world_cam(one) for one in keys]))
-        rays = cast_pixels(chosen, torch.from_numpy(drive.K(key)), poses, turn)
-        return rays, chosen.targets.float()
+        return cast_pixels(chosen, torch.from_numpy(drive.K(key)), poses, turn), chosen
 
     def _seen(self, drive: SurroundDrive, key: int) -> RayPixels:
         """All pixels of a key frame with their vectors."""
@@ -208,6 +211,13 @@ class LangOccDataset(Dataset[LangOccSample]):
         vectors = vectors if self._reduce is None else self._reduce(vectors)
         camera = torch.arange(len(counts)).repeat_interleave(counts)
         return RayPixels(camera, camera, at[:, :2], at[:, 2], vectors.half())
+
+
+def lengths(pixels: RayPixels, K: Float[Tensor, "n 3 3"]) -> Float[Tensor, " n"]:
+    """Length of rays that end at the pixels' LiDAR depth, metres."""
+    uv1 = F.pad(pixels.pixels.flip(-1), (0, 1), value=1.0)
+    along = (torch.linalg.inv(K).float()[pixels.camera] @ uv1[..., None])[..., 0]
+    return pixels.depth_m * along.norm(dim=-1)
 
 
 def key_frames(

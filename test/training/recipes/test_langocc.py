@@ -15,14 +15,8 @@ from occ_training.engine.checkpointing import CheckpointFolder
 from occ_training.engine.recipe import LoopConfig, Recipe
 from occ_training.engine.schedule import StepCosine
 from occ_training.engine.trainer import Trainer
-from occ_training.recipes.langocc import (
-    PRESETS,
-    LangOccLosses,
-    TrainableLangOcc,
-    adopted,
-    collate,
-    vocabulary_embeddings,
-)
+from occ_training.recipes.langocc import PRESETS, adopted, vocabulary_embeddings
+from occ_training.recipes.langocc_step import LangOccLosses, TrainableLangOcc, collate
 
 SAMPLING = RaySampling(far_m=8.0, coarse=12, fine=16)
 
@@ -69,6 +63,15 @@ def test_the_loss_reaches_every_part_of_the_network():
                      "density_head", "language_head"}  # fmt: skip
 
 
+def test_measured_lengths_teach_only_where_they_are_asked_for():
+    made = recipe()
+    batch = collate([sample(0)])
+    losses = LangOccLosses(made.network, SAMPLING, lidar=0.5)(made.network.eval(), batch)
+    assert set(losses) == {"language", "lidar"}
+    (slope,) = torch.autograd.grad(losses["lidar"], made.network.density_head[-1].bias)
+    assert slope.isfinite() and slope != 0
+
+
 def test_rays_that_only_fill_up_teach_nothing():
     made = recipe()
     made.network.eval()
@@ -78,7 +81,7 @@ def test_rays_that_only_fill_up_teach_nothing():
 
 
 def test_two_samples_are_learnt_by_heart(tmp_path):
-    trainer = Trainer(recipe(), loop(tmp_path, steps=100))
+    trainer = Trainer(recipe(steps=60), loop(tmp_path, steps=60))
     trainer.fit()
     network = trainer.network.eval()
     for number in range(2):
@@ -110,6 +113,7 @@ def test_presets_are_the_published_numbers(tmp_path):
     full, reduced = (PRESETS[name](tmp_path) for name in ("published", "reduced"))
     training, run = full.training, full.loop
     assert (training.rate, training.weight_decay, training.density) == (1e-4, 0.01, 0.5)
+    assert training.lidar == 0
     assert (training.targets.count, reduced.training.targets.count) == (8192, 14336)
     assert (full.network.language_channels, reduced.network.language_channels) == (512, 128)
     assert (run.epochs, run.batch_size, run.clip_norm, run.precision) == (18, 4, 5.0, "fp32")

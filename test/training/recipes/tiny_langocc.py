@@ -61,4 +61,5 @@ def sample(seed, rays=64):
         rays=LanguageRays(torch.zeros(rays, 3), directions),
         targets=targets,
         weights=torch.ones(rays, 1),
+        lengths_m=torch.full((rays,), 5.0),
     )
