@@ -224,8 +224,10 @@ class Pipeline:
         self.accounting.published(job.stamp_ns, timer.seconds)
         for note in set(system.notes()) - self._noted:
             self._noted.add(note)
-            log = self._node.get_logger()
-            (log.warning if isinstance(note, Concern) else log.info)(note)
+            if isinstance(note, Concern):  # rclpy wants one severity per line of code
+                self._node.get_logger().warning(note)
+            else:
+                self._node.get_logger().info(note)
 
     def _crash(self, error: BaseException) -> None:
         self.crashes += 1

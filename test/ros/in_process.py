@@ -12,6 +12,7 @@ import rclpy
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import deserialize_message
 
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.topics import TopicKind
@@ -136,7 +137,7 @@ class Running:
         if change is None:
             publisher.publish(bytes(message.data))
             return
-        decoded = rclpy.serialization.deserialize_message(bytes(message.data), publisher.msg_type)
+        decoded = deserialize_message(bytes(message.data), publisher.msg_type)
         if (altered := change(message.topic, decoded)) is not None:
             publisher.publish(altered)
 
