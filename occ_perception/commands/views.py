@@ -96,8 +96,10 @@ def _extras(bag: BagReader, system: str, caption: Caption) -> Rows:
     rows: Rows = {}
     for offer in OFFERS.get(system, ()):
         output = OFFER_TOPICS[offer][0]
+        if offer == "gaussians":  # no picture, see `_gaussians`
+            continue
         pixels = bag_content.read_picture(bag, f"/{system}_node/{output}", caption.stamp_ns)
-        if pixels is None or offer == "gaussians":
+        if pixels is None:
             continue
         if "depth" in offer:
             title = "rendered depth" if offer == "depth" else "predicted depth"
