@@ -18,6 +18,7 @@ from occ_perception.systems.langocc.model import LangOcc
 from occ_perception.text.embeddings import TextEmbeddings, load_embeddings
 from occ_perception.text.vocabulary import load_vocabulary
 from occ_perception.weights.convert import read_checkpoint, state_dict_of
+from occ_perception.weights.load import load_weights
 from occ_training.engine.ema import EmaConfig
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import LANGOCC, LateCosine, StepCosine, Warmup
@@ -59,6 +60,7 @@ class LangOccTraining:
         embeddings: Text embeddings of the vocabulary; empty = the toy encoder's, if the network
             speaks its language.
         bevdet: Weights of BEVDet to start from, `bevdet-r50-4d-stereo-cbgs.pth`; empty = random.
+        start: Weights of this network to go on from, as another training left them; empty = none.
         keeps: Keep the teacher's vectors in memory; for small worlds.
         topics: Where in the bags things are.
     """
@@ -75,6 +77,7 @@ class LangOccTraining:
     reducer: ReducerTraining = field(default_factory=ReducerTraining)
     embeddings: str = ""
     bevdet: str = ""
+    start: str = ""
     keeps: bool = False
     topics: LanguageTopics = field(default_factory=LanguageTopics)
 
@@ -152,7 +155,9 @@ def build_recipe(
     last = network.density_head[-1].bias
     nn.init.constant_(last, float(torch.logit(torch.tensor(training.density))))
     notes = [adopted(network, Path(training.bevdet))] if training.bevdet else []
-    if network.reducer is not None:
+    if training.start:
+        load_weights(network, Path(training.start), "langocc")
+    elif network.reducer is not None:
         words = vocabulary_embeddings(preset).vectors
         train_reducer(network.reducer.requires_grad_(), words, **plain(training.reducer))
         network.reducer.requires_grad_(False)
