@@ -19,6 +19,7 @@ from occ_perception.viz.surround_pictures import GaussianScene
 VOXELS = "occ_msgs/msg/VoxelGrid"
 LABEL_MAP = "occ_msgs/msg/LabelMap"
 GAUSSIANS = "occ_msgs/msg/SemanticGaussians"
+SAME_MOMENT_NS = 60_000_000
 OCCUPANCY = "nav_msgs/msg/OccupancyGrid"
 
 
@@ -65,6 +66,15 @@ def voxel_topic(bag: BagReader, *, truth: bool) -> str | None:
 def stamps(bag: BagReader, topic: str) -> list[int]:
     """Header stamps of a topic, in the order of the bag."""
     return [s for m in bag.messages([topic]) if (s := bag.stamp_ns(m)) is not None]
+
+
+def nearest_stamp(bag: BagReader, topic: str, stamp_ns: int) -> int | None:
+    """The stamp of a topic that is nearest to another one, if it can be of the same moment.
+
+    Key frames of a surround rig are stamped by the scanner, its images by their exposures.
+    """
+    found = min(stamps(bag, topic), key=lambda s: abs(s - stamp_ns), default=None)
+    return found if found is not None and abs(found - stamp_ns) <= SAME_MOMENT_NS else None
 
 
 def message_at(bag: BagReader, topic: str, stamp_ns: int) -> object | None:
@@ -138,7 +148,7 @@ def read_images(bag: BagReader, rig: RigTopics, stamp_ns: int) -> dict[str, npt.
     """Images by role, each the nearest to a stamp; a camera without any is left out."""
     images = {}
     for role, topic in rig.images.items():
-        found = min(stamps(bag, topic), key=lambda s: abs(s - stamp_ns), default=None)
+        found = nearest_stamp(bag, topic, stamp_ns)
         message = None if found is None else message_at(bag, topic, found)
         if message is not None:
             images[role] = decode(message).rgb

@@ -161,7 +161,8 @@ def _truth(source: Path, system: str, caption: Caption) -> Rows:
     """The same of the ground truth of a stamp; nothing without truth."""
     with BagReader(source) as bag:
         topic = bag_content.voxel_topic(bag, truth=True)
-        voxels = bag_content.read_voxels(bag, topic, caption.stamp_ns) if topic else None
+        stamp_ns = bag_content.nearest_stamp(bag, topic, caption.stamp_ns) if topic else None
+        voxels = None if stamp_ns is None else bag_content.read_voxels(bag, topic, stamp_ns)
     if voxels is None:
         return {}
     return {**_views(voxels, caption), "occupancy_grid": [_footprint(voxels, system, caption)]}

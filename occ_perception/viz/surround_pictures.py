@@ -47,10 +47,11 @@ class GaussianScene:
 
 
 def rig_picture(images: Mapping[str, Image], caption: Caption) -> Picture:
-    """The images of a rig by camera, in rows of three."""
+    """The images of a rig by camera, in rows of three; a single one larger."""
+    width = VIEW_PX if len(images) > 1 else 2 * VIEW_PX
     pictures = []
     for name, image in images.items():
-        size = VIEW_PX, round(image.shape[0] * VIEW_PX / image.shape[1])
+        size = width, round(image.shape[0] * width / image.shape[1])
         title = f"{name}, {image.shape[1]} x {image.shape[0]} px"
         pictures.append(_titled(cv2.resize(image, size, interpolation=cv2.INTER_AREA), title))
     rows = [pictures[i : i + 3] for i in range(0, len(pictures), 3)]
