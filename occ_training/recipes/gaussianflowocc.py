@@ -95,11 +95,11 @@ def august2025(output: Path) -> GaussianFlowOccPreset:
     )
 
 
-def nano(output: Path, steps: int = 600) -> GaussianFlowOccPreset:
+def nano(output: Path, steps: int = 330) -> GaussianFlowOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with small pictures."""
     training = GaussianFlowOccTraining(
-        rate=1.5e-3,
-        schedule=StepCosine(steps, floor=0.03, warmup=Warmup(30, 0.05)),
+        rate=6e-4,
+        schedule=StepCosine(steps, floor=0.03, warmup=Warmup(20, 0.05)),
         ema=EmaConfig(decay=0.98, ramp=30.0, start=0),
         losses=AUGUST_2025,
         targets=SplatTargets(size=(32, 88), neighbours=1),
@@ -108,7 +108,7 @@ def nano(output: Path, steps: int = 600) -> GaussianFlowOccPreset:
     )
     loop = LoopConfig(
         output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=5.0, workers=0,
-        checkpoint_every=50, keep=2,
+        checkpoint_every=30, keep=2,
     )  # fmt: skip
     return GaussianFlowOccPreset(GaussianFlowOccConfig.nano(), training, loop)
 
