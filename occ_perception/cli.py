@@ -72,6 +72,11 @@ COMMANDS = {
         "convert official checkpoints, look into weights files",
         "occ weights convert vlscene official.pth vlscene.safetensors",
     ),
+    "words": Command(
+        "occ_perception.commands.words",
+        "vectors of words, and the small space that LangOcc Reduced learns them in",
+        "occ words embed occ3d_v1 words.safetensors",
+    ),
     "convert": Command(
         "occ_perception.commands.convert",
         "turn a data set on disk into bags: KITTI, SemanticKITTI, KITTI-360, nuScenes, Occ3D ...",

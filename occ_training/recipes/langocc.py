@@ -15,6 +15,7 @@ from occ_perception.rendering.feature_rays import RaySampling
 from occ_perception.systems.langocc.checkpoint import adopt_bevdet
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.model import LangOcc
+from occ_perception.systems.langocc.reducer import ClipReducer
 from occ_perception.text.embeddings import TextEmbeddings, load_embeddings
 from occ_perception.text.vocabulary import load_vocabulary
 from occ_perception.weights.convert import read_checkpoint, state_dict_of
@@ -23,7 +24,7 @@ from occ_training.engine.ema import EmaConfig
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import LANGOCC, LateCosine, StepCosine, Warmup
 from occ_training.labels.toy_text import ToyTextEncoder
-from occ_training.recipes.clip_reducer import train_reducer
+from occ_training.recipes.clip_reducer import read_reducer, train_reducer
 from occ_training.recipes.langocc_data import LangOccDataset, LanguageTopics, RayTargets
 from occ_training.recipes.langocc_step import LangOccLosses, TrainableLangOcc, collate
 from occ_training.recipes.preset import Preset
@@ -36,10 +37,13 @@ class ReducerTraining:
     Attributes:
         steps: At most so many.
         rate: Learning rate.
+        weights: File with a reducer that was fitted before (`occ words reducer`), needed where the
+            label layers were made with it; empty = fit one.
     """
 
     steps: int = 250
     rate: float = 1e-3
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,11 +162,9 @@ def build_recipe(
     if training.start:
         load_weights(network, Path(training.start), "langocc")
     elif network.reducer is not None:
-        words = vocabulary_embeddings(preset).vectors
-        train_reducer(network.reducer.requires_grad_(), words, **plain(training.reducer))
-        network.reducer.requires_grad_(False)
+        fit_reducer(network.reducer, preset)
     dataset = LangOccDataset(
-        bags, config, training.targets, training.topics, reduce=frozen(network.reducer),
+        bags, config, training.targets, training.topics, reduce=frozen(network.reducer, preset),
         augments=training.augments, keeps=training.keeps, seed=preset.loop.seed,
     )  # fmt: skip
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -209,11 +211,39 @@ def vocabulary_embeddings(preset: LangOccPreset) -> TextEmbeddings:
     if config.clip != encoder.clip:
         raise ConfigError(
             f"the reducer is fitted to words: give training.embeddings, the vectors of the "
-            f"vocabulary '{config.vocabulary}' by {config.clip} (occ weights embed)"
+            f"vocabulary '{config.vocabulary}' by {config.clip} (occ words embed)"
         )
     return encoder.encode(prompts)
 
 
-def frozen(reducer: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
-    """The reducer as a plain function of constants, for workers."""
-    return None if reducer is None else torch.no_grad()(reducer)
+def fit_reducer(reducer: ClipReducer, preset: LangOccPreset) -> None:
+    """Fit the reducer to the vocabulary, or take over one that was.
+
+    Raises:
+        OccError: Embeddings or file are missing, or of another CLIP.
+    """
+    how = preset.training.reducer
+    if how.weights:
+        return read_reducer(reducer, Path(how.weights))
+    vectors = vocabulary_embeddings(preset).vectors
+    train_reducer(reducer.requires_grad_(), vectors, how.steps, how.rate)
+    reducer.requires_grad_(False)
+    return None
+
+
+def frozen(reducer: ClipReducer | None, preset: LangOccPreset) -> Callable[[Tensor], Tensor] | None:
+    """From the label layers' vectors to those of the voxels, as a plain function for workers."""
+    if reducer is None:
+        return None
+    known = bool(preset.training.reducer.weights or preset.training.start)
+    clip, small = reducer.U.shape
+
+    @torch.no_grad()
+    def reduce(vectors: Tensor) -> Tensor:
+        if vectors.shape[1] == small and not known:
+            raise ConfigError(
+                "the label layers were made with a reducer: name it (training.reducer.weights)"
+            )
+        return reducer(vectors) if vectors.shape[1] == clip else vectors
+
+    return reduce

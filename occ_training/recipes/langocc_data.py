@@ -203,12 +203,13 @@ class LangOccDataset(Dataset[LangOccSample]):
             raise BagError(f"bag {drive.name}: the layers of rays and of vectors do not fit")
         at = torch.from_numpy(np.concatenate(pixels, axis=1)[0].astype(np.float32))
         vectors = torch.from_numpy(np.concatenate(words, axis=1)[0].astype(np.float32))
-        if vectors.shape[1] != self.config.clip_channels:
-            raise BagError(
-                f"bag {drive.name}: the label layer has vectors of {vectors.shape[1]} values, the "
-                f"network is for a CLIP of {self.config.clip_channels}: name another teacher's"
-            )
+        width = vectors.shape[1]
         vectors = vectors if self._reduce is None else self._reduce(vectors)
+        if vectors.shape[1] != self.config.language_channels:
+            raise BagError(
+                f"bag {drive.name}: the label layer has vectors of {width} values, the network is "
+                f"for a CLIP of {self.config.clip_channels}: name another teacher's layer"
+            )
         camera = torch.arange(len(counts)).repeat_interleave(counts)
         return RayPixels(camera, camera, at[:, :2], at[:, 2], vectors.half())
 

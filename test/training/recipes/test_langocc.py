@@ -10,12 +10,13 @@ from occ_perception.geometry.rays import Rays
 from occ_perception.rendering.feature_rays import RaySampling, render_features
 from occ_perception.systems.langocc.checkpoint import NAMES
 from occ_perception.systems.langocc.model import LangOcc
+from occ_perception.systems.langocc.reducer import ClipReducer
 from occ_perception.text.embeddings import TextEmbeddings, save_embeddings
 from occ_training.engine.checkpointing import CheckpointFolder
 from occ_training.engine.recipe import LoopConfig, Recipe
 from occ_training.engine.schedule import StepCosine
 from occ_training.engine.trainer import Trainer
-from occ_training.recipes.langocc import PRESETS, adopted, vocabulary_embeddings
+from occ_training.recipes.langocc import PRESETS, adopted, frozen, vocabulary_embeddings
 from occ_training.recipes.langocc_step import LangOccLosses, TrainableLangOcc, collate
 
 SAMPLING = RaySampling(far_m=8.0, coarse=12, fine=16)
@@ -159,3 +160,17 @@ def test_the_stored_words_of_a_preset_are_put_in_the_vocabularys_order(tmp_path)
     training = dataclasses.replace(preset.training, embeddings=str(tmp_path / "turned.safetensors"))
     found = vocabulary_embeddings(dataclasses.replace(preset, training=training))
     torch.testing.assert_close(found.vectors, made.vectors)
+
+
+def test_layers_in_the_small_space_are_taken_only_with_the_reducer_they_were_made_with(tmp_path):
+    preset = PRESETS["nano"](tmp_path)
+    clip, small = preset.network.clip_channels, preset.network.language_channels
+    reducer = ClipReducer(clip, small)
+    stored = F.normalize(torch.randn(3, small), dim=-1)
+    with pytest.raises(ConfigError, match="made with a reducer"):
+        frozen(reducer, preset)(stored)
+    how = dataclasses.replace(preset.training.reducer, weights="reducer.safetensors")
+    training = dataclasses.replace(preset.training, reducer=how)
+    known = frozen(reducer, dataclasses.replace(preset, training=training))
+    assert torch.equal(known(stored), stored)
+    assert known(torch.randn(3, clip)).shape == (3, small)
