@@ -32,6 +32,8 @@ CHECKPOINTS = {
     ),
     "repvit": ("occ_perception.systems.vlscene.checkpoint", "BackboneCheckpoint"),
     "resnet50": ("occ_perception.systems.gaussianflowocc.checkpoint", "ResNetCheckpoint"),
+    "dino": ("occ_perception.systems.scenedino.dino_checkpoint", "DinoCheckpoint"),
+    "dinov2": ("occ_perception.systems.scenedino.dino_checkpoint", "DinoV2Checkpoint"),
     "lseg": ("occ_training.labels.lseg", "LSegCheckpoint"),
     "depth_prior": ("occ_perception.blocks.depth_prior", "DepthPriorCheckpoint"),
     "maskclip_plus": ("occ_training.labels.maskclip", "StudentCheckpoint"),

@@ -42,7 +42,7 @@ def build_field(preset: SceneDinoPreset, request: Request) -> Recipe:
         preset,
         dataset,
         ToyPatchNetwork(config.feature_channels) if is_toy else None,
-        start=lambda network: _begin(network, preset, request.teacher),
+        start=lambda network: begin(network, preset, request.teacher),
         validate=Validation(config, request.val) if request.val else None,
         bags=tuple(scene.name for scene in drives.scenes),
     )
@@ -86,15 +86,28 @@ def fill_field(network: SemanticSceneDino, weights: Path) -> None:
     network.load_state_dict(first.state_dict(), strict=False)
 
 
-def _begin(network: TrainableSceneDino, preset: SceneDinoPreset, teacher: str) -> None:
+def begin(network: TrainableSceneDino, preset: SceneDinoPreset, teacher: str) -> None:
     """Fill a network with what it starts from."""
+    if not teacher:
+        raise ConfigError(
+            "SceneDINO learns from the features of a frozen ViT: give its converted weights (occ "
+            "weights convert dino ...), or 'toy' in the procedural world, as --teacher"
+        )
+    if teacher != TOY:
+        fill_vits(network, Path(teacher))
     if preset.training.start:
         fill_from_run(network, Path(preset.training.start))
-    elif not teacher:
-        raise ConfigError(
-            "SceneDINO learns from the features of a frozen ViT: give its converted weights, or "
-            "'toy' in the procedural world, as --teacher"
-        )
+
+
+def fill_vits(network: TrainableSceneDino, weights: Path) -> None:
+    """Let encoder and frozen twin start as a pretrained ViT.
+
+    Raises:
+        WeightsError: The file is another ViT's, or for another image size.
+    """
+    kind = "dinov2" if "dinov2" in network.config.vit else "dino"
+    for encoder in (network.encoder, network.targets.encoder):
+        load_weights(encoder, weights, kind)
 
 
 def fill_from_run(network: nn.Module, run: Path) -> None:

@@ -3,13 +3,17 @@
 import dataclasses
 
 import pytest
+import timm
 import torch
 from training.recipes.tiny_scenedino import CONFIG, Samples, field_sample, input_sample
 
 from occ_perception.core.errors import ConfigError, WeightsError
 from occ_perception.systems.scenedino.checkpoint import SceneDinoCheckpoint
+from occ_perception.systems.scenedino.dino_checkpoint import DinoCheckpoint
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.semantic_head import ClusterHead
+from occ_perception.weights.convert import convert_state
+from occ_perception.weights.files import write_weights
 from occ_perception.weights.load import load_weights
 from occ_training.engine.checkpointing import CheckpointError, CheckpointFolder
 from occ_training.engine.schedule import EpochDrops
@@ -20,10 +24,12 @@ from occ_training.recipes.catalog import Request
 from occ_training.recipes.export import export_weights
 from occ_training.recipes.scenedino_naming import Naming, name_clusters
 from occ_training.recipes.scenedino_request import (
+    begin,
     build_classes,
     build_field,
     fill_field,
     fill_from_run,
+    fill_vits,
 )
 from occ_training.recipes.scenedino_step import LossWeights
 
@@ -149,6 +155,27 @@ def test_the_first_stage_carries_the_second(tmp_path):
     again = scenedino.TrainableSceneDino(FIELD)
     fill_from_run(again, tmp_path / "run")
     assert torch.equal(again.targets.artifacts, trainer.network.targets.artifacts)
+
+
+def test_encoder_and_twin_start_as_the_pretrained_network(tmp_path):
+    torch.manual_seed(0)
+    about = DinoCheckpoint(FIELD)
+    square = timm.create_model(FIELD.vit, num_classes=0, depth=4, patch_size=8, img_size=32)
+    state, _ = convert_state(about, square.state_dict() | {"mask_token": torch.zeros(1)}, "dino")
+    named = {"system": "dino", "config": {}, "labels": "", "grid": {}, "licence": ""}
+    file = tmp_path / "dino.safetensors"
+    write_weights(file, state, named | {"source": "", "source_sha256": ""})
+    network = scenedino.TrainableSceneDino(FIELD)
+    fill_vits(network, file)
+    for encoder in (network.encoder, network.targets.encoder):
+        vit = encoder.transformer.vit
+        assert torch.equal(vit.blocks[3].attn.qkv.weight, square.blocks[3].attn.qkv.weight)
+        assert vit.pos_embed.shape == (1, 1 + 4 * 8, 192)
+    with pytest.raises(ConfigError, match="learns from the features of a frozen ViT"):
+        scenedino.build_recipe(
+            field_preset(tmp_path, 1), Samples(field_sample),
+            start=lambda network: begin(network, field_preset(tmp_path, 1), ""),
+        )  # fmt: skip
 
 
 def test_bad_starts_are_refused(tmp_path):
