@@ -38,6 +38,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, config: LoopConfig) -> None:
         self.recipe, self.config = recipe, config
+        on_gpu = config.device != "cpu" and torch.cuda.is_available()
+        if config.precision == "fp16" and not on_gpu:
+            raise ConfigError("fp16 needs a GPU; on a CPU train in bf16, or in fp32")
         self._accelerator = Accelerator(
             mixed_precision=_MIXED[config.precision],
             cpu=config.device == "cpu",

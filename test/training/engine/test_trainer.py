@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.state import AcceleratorState
 from training.engine.toy_run import Numbers, squared_error, toy_loop, toy_recipe
 
 from occ_perception.core.errors import ConfigError
@@ -53,6 +56,54 @@ def test_the_loss_falls_and_everything_is_logged(tmp_path):
     assert any((tmp_path / "curves").iterdir())
     config = json.loads((tmp_path / "last/config.json").read_text())
     assert config["loop"]["batch_size"] == 2 and config["recipe"] == {"lr": 0.01}
+
+
+@pytest.fixture
+def other_precision():
+    """accelerate allows one precision per process: forget it before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_bfloat16_learns_as_well(tmp_path, other_precision):
+    run(tmp_path, recipe=toy_recipe(schedule=EpochDrops()), epochs=20, precision="bf16")
+    losses = losses_of(tmp_path)
+    assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
+    weights = CheckpointFolder(tmp_path).newest().model
+    assert all(t.dtype != torch.bfloat16 for t in weights.values())
+
+
+def test_half_floats_are_refused_without_a_gpu(tmp_path):
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        Trainer(toy_recipe(), toy_loop(tmp_path, precision="fp16"))
+
+
+def scaled(trainer):
+    """What a trainer in fp16 has on a GPU: losses scaled so that small gradients survive."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    trainer._optimizer = AcceleratedOptimizer(trainer._optimizer.optimizer, scaler=scaler)
+    trainer._accelerator.scaler = scaler
+    trainer._accelerator._optimizers = [trainer._optimizer]
+    return scaler
+
+
+def test_scaled_losses_skip_a_step_that_overflows(tmp_path):
+    calls = []
+
+    def losses(network, batch):
+        calls.append(None)
+        factor = math.inf if len(calls) == 3 else 1.0
+        return {"fit": squared_error(network, batch)["fit"] * factor}
+
+    trainer = Trainer(toy_recipe(losses=losses), toy_loop(tmp_path, accumulate=1, epochs=1))
+    scaler = scaled(trainer)
+    trainer.fit()
+    assert scaler.get_scale() == 32.0
+    assert all(t.isfinite().all() for t in trainer.network.state_dict().values())
+    again = Trainer(toy_recipe(), toy_loop(tmp_path, accumulate=1, epochs=2))
+    scaler = scaled(again)
+    assert again.resume() and scaler.get_scale() == 32.0
 
 
 def test_the_same_seed_gives_the_same_losses(tmp_path):
