@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bags": {"core", "geometry"},
     "ros": EVERYTHING,
     "nodes": EVERYTHING,
-    "eval": {"core", "voxels", "systems.base", "sync", "runtime", "bags"},
+    "eval": {"core", "geometry", "voxels", "systems.base", "sync", "runtime", "bags"},
     "viz": {"core", "voxels", "systems.base", "sync", "runtime", "bags"},
 }
 
