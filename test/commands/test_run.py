@@ -145,7 +145,8 @@ def test_a_street_that_cannot_be_written_ends_the_demo(monkeypatch, tmp_path):
 def test_run_on_a_bag_answers_every_pair_and_ends(street_bag, tmp_path):
     """Player, node and recorder are processes of their own; the small preset, all of the way."""
     output = tmp_path / "answers"
-    words = ["--preset", "nano", "--device", "cpu", "--bag", street_bag, "--output", output]
+    words = ["--preset", "nano", "--weights", "random", "--device", "cpu"]
+    words += ["--bag", street_bag, "--output", output]
     done = subprocess.run([*OCC, "run", "vlscene", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "RANDOM" in done.stdout
