@@ -15,6 +15,7 @@ Pixels = npt.NDArray[np.generic]
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 PNG_END, JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
+TAIL_BYTES = 4096  # of a file that are searched for its end
 # Encoding -> numpy type and channels.
 ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
     "rgb8": (np.uint8, 3),
@@ -47,13 +48,7 @@ def decode_rgb(message: Any) -> npt.NDArray[np.uint8]:
             raise ImageError(f"image encoding '{message.encoding}' is not that of a camera picture")
         code = TO_RGB.get(message.encoding, cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else None)
         return pixels if code is None else cv2.cvtColor(pixels, code)
-    pixels = _decompress(message, cv2.IMREAD_ANYCOLOR)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    # "rgb8; jpeg compressed rgb8": the writer fed RGB where the codec expects BGR.
-    if "compressed rgb" in message.format:
-        return pixels
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return file_rgb(decompress(message, cv2.IMREAD_ANYCOLOR), message.format)
 
 
 def decode_values(message: Any) -> Pixels:
@@ -63,20 +58,9 @@ def decode_values(message: Any) -> Pixels:
         ImageError: Unknown encoding, or the buffer does not fit.
     """
     if not hasattr(message, "encoding"):
-        return _decompress(message, cv2.IMREAD_UNCHANGED)
+        return decompress(message, cv2.IMREAD_UNCHANGED)
     kind, channels = _layout(message.encoding)
-    dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
-    row = message.width * channels * dtype.itemsize
-    data = np.frombuffer(message.data, np.uint8)
-    if row == 0 or message.step < row or data.size < message.step * message.height:
-        raise ImageError(
-            f"image {message.width}x{message.height} {message.encoding} has step {message.step} "
-            f"and {data.size} bytes, which do not fit each other"
-        )
-    rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :row]
-    pixels = np.ascontiguousarray(rows).view(dtype).astype(kind, copy=False)
-    shape = (message.height, message.width, channels)
-    return pixels.reshape(shape[:2] if channels == 1 else shape)
+    return buffer_pixels(message, channels, np.dtype(kind))
 
 
 def _layout(encoding: str) -> tuple[type[np.generic], int]:
@@ -105,15 +89,82 @@ def decode_depth_m(message: Any) -> npt.NDArray[np.float32]:
     return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0))
 
 
-def _decompress(message: Any, flags: int) -> Pixels:
-    data = np.frombuffer(message.data, np.uint8)
-    head, tail = data[:8].tobytes(), data[-64:].tobytes().rstrip(b"\0")
-    whole = (head.startswith(JPEG) and tail.endswith(JPEG_END)) or (head == PNG and PNG_END in tail)
-    if not whole:  # decoders fill what is missing with grey and say nothing
+def buffer_pixels(message: Any, channels: int, dtype: np.dtype[Any]) -> Pixels:
+    """Buffer of a sensor_msgs/Image, `[H, W]` or `[H, W, channels]`, in native byte order.
+
+    Raises:
+        ImageError: Size, step and buffer contradict each other.
+    """
+    width, height, step = int(message.width), int(message.height), int(message.step)
+    what = f"image {width}x{height} {message.encoding}"
+    row = width * channels * dtype.itemsize
+    if width < 1 or height < 1:
+        raise ImageError(f"{what} is empty; check the camera driver")
+    if step < row:
+        raise ImageError(f"{what} states a step of {step} bytes, a row needs {row}")
+    buffer = np.frombuffer(message.data, np.uint8)
+    needed = step * (height - 1) + row  # the last row may come without its padding
+    if buffer.size < needed:
         raise ImageError(
-            f"compressed image ('{message.format}', {data.size} bytes) is no whole JPEG or PNG"
+            f"{what} has a buffer of {buffer.size} bytes, its size and step need {needed}; "
+            "the message was truncated or its header is wrong"
         )
+    rows = np.lib.stride_tricks.as_strided(buffer, (height, row), (step, 1), writeable=False)
+    stored = dtype.newbyteorder(">" if message.is_bigendian else "<")
+    pixels = np.ascontiguousarray(rows).view(stored)
+    if dtype.itemsize > 1:
+        pixels = pixels.astype(dtype, copy=False)
+    return pixels.reshape((height, width, channels) if channels > 1 else (height, width))
+
+
+def decompress(message: Any, flags: int) -> Pixels:
+    """Pixels of a sensor_msgs/CompressedImage as the codec gives them (colours as BGR).
+
+    Args:
+        message: The message.
+        flags: How OpenCV reads it; an orientation is ignored: CameraInfo knows nothing of it.
+
+    Raises:
+        ImageError: It is no whole JPEG or PNG.
+    """
+    data, form = np.frombuffer(message.data, np.uint8), str(message.format)
+    _check_whole(data, form)
     pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        raise ImageError(f"compressed image ('{message.format}') cannot be decoded")
+        raise ImageError(f"compressed image ('{form}', {data.size} bytes) cannot be decoded")
     return pixels
+
+
+def file_rgb(pixels: Pixels, form: str) -> npt.NDArray[np.uint8]:
+    """RGB of a decompressed picture.
+
+    Args:
+        pixels: `decompress`'s result, grey or BGR; it may be written to.
+        form: The message's format.
+    """
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    # "rgb8; jpeg compressed rgb8": the writer fed RGB where the codec expects BGR, so the channels
+    # lie swapped in the file and come out of the decoder as RGB already.
+    if "compressed rgb" in form:
+        return pixels
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _check_whole(data: npt.NDArray[np.uint8], form: str) -> None:
+    """Refuse a truncated file: decoders fill the missing rows with grey and say nothing."""
+    head, tail = data[:8].tobytes(), data[-TAIL_BYTES:].tobytes().rstrip(b"\0")
+    if head.startswith(JPEG):
+        whole = tail.endswith(JPEG_END)
+    elif head == PNG:
+        whole = PNG_END in tail
+    else:
+        raise ImageError(
+            f"compressed image ('{form}', {data.size} bytes) is neither JPEG nor PNG; "
+            "set the camera's image_transport to one of them"
+        )
+    if not whole:
+        raise ImageError(
+            f"compressed image ('{form}') ends early after {data.size} bytes; "
+            "the message was truncated on its way"
+        )

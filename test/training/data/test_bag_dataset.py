@@ -298,7 +298,7 @@ def test_distorted_images_are_rectified(bag, tmp_path):
         ("/camera_color/left/camera_info", "moving", CalibrationError, "changes at stamp"),
         ("/camera_color/left/camera_info", "zero", CalibrationError, "not calibrated"),
         ("/tf_static", lambda d: None, TransformError, "no transform"),
-        (LEFT, "cut", ImageError, "no whole"),
+        (LEFT, "cut", ImageError, "ends early"),
         (LEFT, "small", ImageError, "its calibration says"),
         (LEFT, "back", BagError, "do not go forward"),
     ],
