@@ -1,4 +1,4 @@
-"""`scenedino_node`: one image in, occupancy, depth, features and classes found without labels out."""
+"""`scenedino_node`: one image in; occupancy, depth, features, label-free classes out."""
 
 from __future__ import annotations
 

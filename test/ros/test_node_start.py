@@ -100,7 +100,7 @@ def test_a_refused_configuration_leaves_a_managed_node_alive(tmp_path):
 def test_random_weights_are_said_and_the_shipped_file_is_accepted(tmp_path, repository):
     process = start(
         tmp_path, "--params-file", str(repository / "config/vlscene.yaml"),
-        "-p", "system.preset:=nano",
+        "-p", "system.preset:=nano", "-p", "system.weights:=random",
     )  # fmt: skip
     wait_for(tmp_path, process, "active; images from /left/image_rect, /right/image_rect")
     assert "the weights are RANDOM" in output(tmp_path)
