@@ -64,6 +64,7 @@ class FloorMaps:
                 "all free": np.full_like(mean, guess.free_id),
                 "mean map of the training set": mean,
                 "flat ground, class by distance": guess.flat_ground(),
+                "best map without looking": guess.best_map(),
             }
         )
 
