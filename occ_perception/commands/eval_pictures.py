@@ -15,11 +15,11 @@ from occ_perception.core.labels import LabelMap
 from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.eval.scoring import Confusion, Judged
 from occ_perception.eval.voxel_truth import Labels, VoxelTopic
+from occ_perception.systems.roles import STEREO
 from occ_perception.viz.cubes import voxel_picture
 from occ_perception.viz.draw import Caption, Picture
 from occ_perception.viz.pictures import bev_picture, contact_sheet, input_picture
-
-_PER_ROW = 3  # cameras on a sheet
+from occ_perception.viz.surround_pictures import rig_picture
 
 
 def draw_bars(document: Mapping[str, Any], benchmark: str, path: Path) -> None:
@@ -82,14 +82,11 @@ def image_rows(source: BagFrames, stamp_ns: int) -> list[list[Picture]]:
     found = source.at(stamp_ns)
     if found is None:
         return []
-    if len(found.frames) == 2:
-        left, right = (frame.image for frame in found.frames)
-        return [[input_picture(left, right, Caption("images", stamp_ns))]]
-    pictures = [
-        input_picture(frame.image, None, Caption(frame.camera.name, stamp_ns))
-        for frame in found.frames
-    ]
-    return [pictures[i : i + _PER_ROW] for i in range(0, len(pictures), _PER_ROW)]
+    caption = Caption("images", stamp_ns)
+    images = {frame.camera.name: frame.image for frame in found.frames}
+    if tuple(images) == STEREO:
+        return [[input_picture(*images.values(), caption)]]
+    return [[rig_picture(images, caption)]]
 
 
 def _shown(judged: Judged, labels: LabelMap) -> Labels:
