@@ -88,7 +88,7 @@ def published(output: Path) -> VLScenePreset:
 def nano(output: Path, steps: int = 1000) -> VLScenePreset:
     """The small network from nothing, on a CPU: short, hot, averaged, in bfloat16.
 
-    A step takes less than a second of one core that knows bfloat16 (AVX-512), twice that elsewhere.
+    A step takes about a second of one core that knows bfloat16 (AVX-512), more elsewhere.
     """
     training = VLSceneTraining(
         rate=2e-3,

@@ -39,7 +39,8 @@ class VLSceneConfig:
             scores of the fused depth all count as zero; the depth loss wants the bin after the
             right one; the point branch exchanges x and z and looks up pixels of the right camera in
             the left image; the teacher gets the student's colours and its features are cut out
-            askew. A training of one's own does better without.
+            askew; the head aligns the corners of both grids. A training of one's own does better
+            without.
         teacher_classes: Classes of the teacher's pixel labels (training).
         teacher_channels: Channels of the teacher's features (training).
     """
