@@ -22,6 +22,7 @@ from occ_perception.blocks.fields.projection import (
     MIN_DEPTH_M,
     Taps,
     bilinear_taps,
+    pieces,
     project_normalised,
     read_taps,
 )
@@ -153,6 +154,7 @@ class PixelField(nn.Module):
             folded["bias"] = weight @ convolution.bias
         return functional_call(convolution, folded, (features,))
 
+    @torch.no_grad()
     def locate(
         self,
         points: Float[Tensor, "b m 3"],
@@ -160,7 +162,7 @@ class PixelField(nn.Module):
         K: Float[Tensor, "b 3 3"],
         map_size: tuple[int, int],
     ) -> FieldPoints:
-        """Prepare points for one encoded view.
+        """Prepare points for one encoded view; no gradient reaches them.
 
         Args:
             points: Points in the world frame, metres.
@@ -187,7 +189,8 @@ class PixelField(nn.Module):
         if self.empty_feature is not None:
             empty = self.lin_in.weight[:, : self.channels] @ self.empty_feature
             image_part = torch.where(points.outside[..., None], empty, image_part)
-        return F.relu(image_part + self.position_part(points.code))
+        # In place: a training step has a million points, and memory is what they cost.
+        return image_part.add_(self.position_part(points.code)).relu_()
 
     def density(self, activations: Float[Tensor, "*m hidden"]) -> Float[Tensor, "*m"]:
         """Density (1/m) of the hidden layer."""
@@ -208,7 +211,11 @@ class PixelField(nn.Module):
     def at(self, view: EncodedView, points: Float[Tensor, "b m 3"]) -> FieldValues:
         """The field of an encoded view at points of the world frame, metres."""
         size = (view.hidden.shape[-2], view.hidden.shape[-1])
-        return self(view.hidden, self.locate(points, view.T_cam_world, view.K, size))
+        answers = [
+            self(view.hidden, self.locate(piece, view.T_cam_world, view.K, size))
+            for piece in pieces(points)
+        ]
+        return FieldValues(*(torch.cat(parts, dim=1) for parts in zip(*answers, strict=True)))
 
 
 class VisiblePoints(NamedTuple):

@@ -33,5 +33,9 @@ def positional_code(
     frequencies = base * 2 ** torch.arange(octaves, device=x.device, dtype=x.dtype)
     # Cosine as a shifted sine: the trained weights saw its rounding at large arguments.
     phases = x.new_tensor([0.0, math.pi / 2])
-    angles = frequencies[:, None, None] * x[..., None, None, :] + phases[:, None]
-    return torch.cat([x, angles.sin().flatten(-3)], dim=-1)
+    values = x.shape[-1]
+    # One long row per point: torch is slow on axes of two or three entries.
+    repeated = x.repeat(*[1] * (x.dim() - 1), 2 * octaves)
+    repeated = repeated * frequencies.repeat_interleave(2 * values)
+    angles = repeated + phases.repeat_interleave(values).repeat(octaves)
+    return torch.cat([x, angles.sin()], dim=-1)

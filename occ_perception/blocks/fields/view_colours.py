@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from occ_perception.blocks.fields.projection import project_normalised, sample_bilinear
+from occ_perception.blocks.fields.projection import pieces, project_normalised
 
 
 class PointColours(NamedTuple):
@@ -36,8 +38,16 @@ def sample_views(
         T_cam_world: World to the views' cameras.
         K: Normalised intrinsics.
     """
+    found = [_sample(images, piece, T_cam_world, K) for piece in pieces(points)]
+    return PointColours(*(torch.cat(parts, dim=1) for parts in zip(*found, strict=True)))
+
+
+def _sample(images: Tensor, points: Tensor, T_cam_world: Tensor, K: Tensor) -> PointColours:
     views = images.shape[1]
     per_view = points[:, None].expand(-1, views, -1, -1)
     uv, _, outside = project_normalised(per_view, T_cam_world, K)
-    colours = sample_bilinear(images.flatten(0, 1), uv.flatten(0, 1))
-    return PointColours(colours.unflatten(0, (-1, views)).transpose(1, 2), outside.mT)
+    # Of three channels: the weights of `sample_bilinear` would be more work than the colours.
+    colours = F.grid_sample(
+        images.flatten(0, 1), uv.flatten(0, 1)[:, None], padding_mode="border", align_corners=False
+    )
+    return PointColours(colours[:, :, 0].unflatten(0, (-1, views)).permute(0, 3, 1, 2), outside.mT)
