@@ -147,6 +147,8 @@ def build_recipe(
     training, config = preset.training, preset.network
     torch.manual_seed(preset.loop.seed)
     network = TrainableViPOcc(config, training.sight.cell_m)
+    if training.start:
+        load_weights(network, Path(training.start), "vipocc")
     if training.backbone:
         load_weights(network.density_net.features.encoder, Path(training.backbone), config.backbone)
     if training.depth_backbone and network.depth_net is not None:

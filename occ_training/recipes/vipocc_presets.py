@@ -72,6 +72,7 @@ class ViPOccTraining:
         times: When the fisheyes look.
         topics: Where in the bags things are.
         split: Which frames are trained on.
+        start: Weights of the whole network to go on from; empty = random.
         backbone: Converted ImageNet weights of the density network's encoder; empty = random.
         depth_backbone: The same for the depth branch.
     """
@@ -90,6 +91,7 @@ class ViPOccTraining:
     times: ViewTimes = field(default_factory=lambda: ViewTimes((1.0, 1.0)))
     topics: FieldTopics = field(default_factory=FieldTopics)
     split: FrameSplit = field(default_factory=FrameSplit)
+    start: str = ""
     backbone: str = ""
     depth_backbone: str = ""
 

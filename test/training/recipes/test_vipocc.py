@@ -178,12 +178,13 @@ def test_a_list_with_test_frames_is_flagged_up_to_the_weights(field_bag, request
     trainer = Trainer(made, dataclasses.replace(preset.loop, output=tmp_path / "run", steps=1))
     trainer.fit()
     about = ViPOccCheckpoint(preset.network)
-    info = load_weights(
-        ViPOcc(preset.network),
-        export_weights(trainer.folder, about, tmp_path / "w.safetensors"),
-        "vipocc",
-    )
-    assert "LEAKED" in info.source
+    weights = export_weights(trainer.folder, about, tmp_path / "w.safetensors")
+    exported = ViPOcc(preset.network)
+    assert "LEAKED" in load_weights(exported, weights, "vipocc").source
+    going_on = dataclasses.replace(preset.training, start=str(weights), split=FrameSplit())
+    again = build_requested(dataclasses.replace(preset, training=going_on), request_of())
+    state = again.network.state_dict()
+    assert all(torch.equal(p, state[name]) for name, p in exported.named_parameters())
     train.write_text("one two three four\n")
     with pytest.raises(ConfigError, match="line 1: 'one two three four' is no frame"):
         build_requested(preset, request_of())
