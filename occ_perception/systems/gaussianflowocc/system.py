@@ -10,22 +10,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from occ_perception.blocks.surround_input import prepare_view
 from occ_perception.core.errors import CalibrationError, PredictionError
-from occ_perception.core.labels import load_label_map
-from occ_perception.core.types import CameraFrame, Prediction, PreparedView
-from occ_perception.systems.base import Concern, Context, Needs, Precision, autocast
-from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
-from occ_perception.systems.continuity import Continuity
+from occ_perception.core.types import Prediction, PreparedView
+from occ_perception.systems.base import Context, Needs, Precision, autocast
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.flow import dynamic_gaussians
 from occ_perception.systems.gaussianflowocc.history import GaussianHistory
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc, GaussianScene
+from occ_perception.systems.surround_system import SurroundSystem
 
 _KEY_FRAME_S = 0.5  # between two key frames in training
 
 
-class GaussianFlowOccSystem:
+class GaussianFlowOccSystem(SurroundSystem):
     """Runs the network on one frame set at a time.
 
     Args:
@@ -46,28 +43,13 @@ class GaussianFlowOccSystem:
         precision: Precision = "fp32",
     ) -> None:
         self.config = config or GaussianFlowOccConfig()
-        self.device = torch.device(device)
-        self.precision: Precision = precision
-        self.grid = self.config.grid
-        self.labels = load_label_map("occ3d_nuscenes")
         present = self.config.rig or self.config.cameras
-        self.needs = Needs(cameras=present, history=1, ego_motion=True)
+        needs = Needs(cameras=present, history=1, ego_motion=True)
+        super().__init__(self.config, needs, device, precision)
         self._seats = torch.tensor([self.config.cameras.index(name) for name in present])
         self.network = GaussianFlowOcc(self.config).to(self.device).eval()
         self.reach = self.config.reach
         self._history = GaussianHistory(self.network)
-        self._continuity = Continuity()
-        self._cameras = CameraWatch(NUSCENES_VIEWS_DEG)
-
-    def preprocess(self, frame: CameraFrame) -> PreparedView:
-        """Resize and normalise one image.
-
-        Raises:
-            CalibrationError: The image is not rectified.
-        """
-        self._cameras.see(frame.camera)
-        view = prepare_view(frame, self.config.input_size)
-        return replace(view, image=view.image.to(self.device, non_blocking=True))
 
     def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
         """Predict the voxels around the vehicle.
@@ -81,8 +63,7 @@ class GaussianFlowOccSystem:
             PredictionError: The network answered with NaN.
         """
         self._check_count(views)
-        if not self._continuity.continues(context):
-            self._history.reset()
+        self._begin(context)
         images = self._seated(torch.stack([view.image for view in views])[None])
         pose = np.eye(4) if context.T_world_base is None else context.T_world_base
         with torch.inference_mode():
@@ -109,17 +90,6 @@ class GaussianFlowOccSystem:
             confidence=torch.where(free, 1 - voxels.density, voxels.density),
             extras=extras,
         )
-
-    def reset(self) -> None:
-        """Forget the previous key frame."""
-        self._history.reset()
-        self._continuity.reset()
-
-    def notes(self) -> Sequence[str]:
-        """Cameras unlike those of the training, and jumps of the pose."""
-        missing = [name for name in self.config.cameras if name not in self.needs.cameras]
-        rig = [Concern(f"the rig has no {', '.join(missing)}: expect little there")]
-        return [*(rig if missing else []), *self._cameras.concerns(), *self._continuity.concerns]
 
     def _seated(self, parts: Float[Tensor, "1 n ..."]) -> Float[Tensor, "1 m ..."]:
         """One entry per camera of the training; the zeros of a missing one see nothing."""

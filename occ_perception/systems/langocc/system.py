@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,22 +10,19 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from occ_perception.blocks.surround_input import prepare_view
 from occ_perception.core.errors import CalibrationError, ConfigError, PredictionError
-from occ_perception.core.labels import load_label_map
-from occ_perception.core.types import CameraFrame, Prediction, PreparedView
+from occ_perception.core.types import Prediction, PreparedView
 from occ_perception.systems.base import Context, Needs, Precision, autocast
-from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
-from occ_perception.systems.continuity import Continuity
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.heads import FoldedPrompts, fold_prompts, similarity
 from occ_perception.systems.langocc.history import FrameGeometry, LangOccHistory
 from occ_perception.systems.langocc.model import LangOcc
+from occ_perception.systems.surround_system import SurroundSystem
 from occ_perception.text.embeddings import TextEmbeddings
 from occ_perception.text.vocabulary import Vocabulary
 
 
-class LangOccSystem:
+class LangOccSystem(SurroundSystem):
     """Runs the network on one frame set at a time; its classes are text and may change.
 
     Args:
@@ -44,17 +40,13 @@ class LangOccSystem:
         precision: Precision = "fp32",
     ) -> None:
         self.config = config or LangOccConfig()
-        self.device = torch.device(device)
-        self.precision: Precision = precision
-        self.grid = self.config.grid
-        self.labels = load_label_map("occ3d_nuscenes")
-        self.needs = Needs(cameras=self.config.cameras, history=2, ego_motion=True, prompts=True)
+        cameras = self.config.cameras
+        needs = Needs(cameras=cameras, history=2, ego_motion=True, prompts=True)
+        super().__init__(self.config, needs, device, precision)
         self.network = LangOcc(self.config).to(self.device).eval()
         self._history = LangOccHistory(self.network)
         self._prompts: FoldedPrompts | None = None
         self._scene: Tensor | None = None
-        self._continuity = Continuity()
-        self._cameras = CameraWatch(NUSCENES_VIEWS_DEG)
 
     def set_prompts(self, vocabulary: Vocabulary, embeddings: TextEmbeddings) -> None:
         """Look for these words from now on; call it again after weights were loaded.
@@ -74,16 +66,6 @@ class LangOccSystem:
         vectors = self.in_our_space(embeddings.find(vocabulary.prompts))
         self._prompts = fold_prompts(self.network.language_head, vectors, vocabulary.ids())
 
-    def preprocess(self, frame: CameraFrame) -> PreparedView:
-        """Resize and normalise one image.
-
-        Raises:
-            CalibrationError: The image is not rectified.
-        """
-        self._cameras.see(frame.camera)
-        view = prepare_view(frame, self.config.input_size)
-        return replace(view, image=view.image.to(self.device, non_blocking=True))
-
     def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
         """Predict the voxels around the vehicle.
 
@@ -100,8 +82,7 @@ class LangOccSystem:
             raise ConfigError("LangOcc has no prompts to look for; set some first")
         if not views:
             raise CalibrationError("LangOcc was given no camera view")
-        if not self._continuity.continues(context):
-            self._history.reset()
+        self._begin(context)
         images = torch.stack([view.image for view in views])[None]
         with torch.inference_mode(), autocast(self.device, self.precision):
             self._scene = self._history.step(images, _geometry(views, context))
@@ -152,13 +133,8 @@ class LangOccSystem:
 
     def reset(self) -> None:
         """Forget earlier key frames; prompts stay."""
-        self._history.reset()
-        self._continuity.reset()
+        super().reset()
         self._scene = None
-
-    def notes(self) -> Sequence[str]:
-        """Cameras unlike those of the training, and jumps of the pose."""
-        return [*self._cameras.concerns(), *self._continuity.concerns]
 
     def in_our_space(self, vectors: Float[Tensor, "n c"]) -> Float[Tensor, "n e"]:
         """Text embeddings as unit vectors of the space that the voxels' vectors are of.

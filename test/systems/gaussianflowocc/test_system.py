@@ -21,6 +21,7 @@ CONFIG = dataclasses.replace(
     gaussians=60,
     channels=16,
     head_channels=16,
+    scale_range_m=(0.0, 1.0),
     origin_m=(-4.0, -4.0, -1.0),
     shape=(20, 20, 16),
 )
@@ -126,6 +127,6 @@ def test_a_rig_may_lack_cameras_of_the_training(system):
     assert alone.isfinite().all()
     # The same as with a front camera that sees nothing, not as with one that sees something.
     assert not torch.allclose(alone, predict(system, 1, pose=False).extras["means"])
-    assert any("no front" in note for note in one.notes())
+    assert any("the rig is back;" in note for note in one.notes())
     with pytest.raises(ConfigError, match=r"'side' has no embedding.*front, back"):
         dataclasses.replace(CONFIG, rig=("side",))
