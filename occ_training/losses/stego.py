@@ -102,7 +102,8 @@ class CropBuffer(nn.Module):
         size = len(self.means)
         crops, means = crops[-size:], means[-size:]
         rows = (self.next + torch.arange(len(crops), device=crops.device)) % size
-        self.features[rows], self.means[rows] = crops, means
+        self.features[rows] = crops.to(self.features.dtype)
+        self.means[rows] = means.to(self.means.dtype)
         self.count((self.next + len(crops)) % size, min(size, self.filled + len(crops)))
 
     def neighbours(

@@ -148,7 +148,9 @@ class SemanticSceneDino(SceneDino):
         """All losses of a batch."""
         seen, crops = self.look(batch, generator)
         features = torch.stack([one.features for one in seen])
-        terms = probing_terms(self.semantics, features, self.shown(batch.labels))
+        labels = self.shown(batch.labels)
+        is_labelled = bool((labels >= 0).any())
+        terms = probing_terms(self.semantics, features, labels if is_labelled else None)
         if len(crops):
             draws = draw_partners(len(crops), self.buffer, generator)
             terms |= distillation_terms(correlate_crops(self.semantics, self.buffer, crops, draws))
