@@ -101,6 +101,7 @@ class SceneDinoConfig(FieldConfig):
             feature_channels=192,
             samples=24,
             code_channels=32,
+            occupied_density=0.5,
         )
 
     @classmethod
