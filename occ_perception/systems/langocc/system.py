@@ -98,7 +98,8 @@ class LangOccSystem(SurroundSystem):
             labels=answer.labels[0],
             grid=self.grid,
             stamp_ns=context.stamp_ns,
-            confidence=torch.where(free, 1 - density, density),
+            # Between coarser voxels a density of 1 may be interpolated to a little more.
+            confidence=torch.where(free, 1 - density, density).clamp(0, 1),
             extras={"density": density},
         )
 
