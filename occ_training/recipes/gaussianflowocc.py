@@ -53,6 +53,7 @@ class GaussianFlowOccTraining:
             stands still.
         augments: Resize, crop and turn images at random.
         start: Where Gaussians start; None = anywhere, as published.
+        weights: Exported weights of an earlier run to go on from; empty = none.
         backbone: Converted ImageNet weights of the backbone (`occ weights convert resnet50 ...`);
             empty = random.
         keeps: Keep decoded images and labels in memory; for small worlds.
@@ -68,6 +69,7 @@ class GaussianFlowOccTraining:
     flow: bool = True
     augments: bool = True
     start: FlatStart | None = None
+    weights: str = ""
     backbone: str = ""
     keeps: bool = False
     topics: SplatTopics = field(default_factory=SplatTopics)
@@ -95,11 +97,11 @@ def august2025(output: Path) -> GaussianFlowOccPreset:
     )
 
 
-def nano(output: Path, steps: int = 330) -> GaussianFlowOccPreset:
+def nano(output: Path, steps: int = 600) -> GaussianFlowOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with small pictures."""
     training = GaussianFlowOccTraining(
-        rate=6e-4,
-        schedule=StepCosine(steps, floor=0.03, warmup=Warmup(20, 0.05)),
+        rate=1.5e-3,
+        schedule=StepCosine(steps, floor=0.03, warmup=Warmup(30, 0.05)),
         ema=EmaConfig(decay=0.98, ramp=30.0, start=0),
         losses=AUGUST_2025,
         targets=SplatTargets(size=(32, 88), neighbours=1),
@@ -108,7 +110,7 @@ def nano(output: Path, steps: int = 330) -> GaussianFlowOccPreset:
     )
     loop = LoopConfig(
         output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=5.0, workers=0,
-        checkpoint_every=30, keep=2,
+        checkpoint_every=50, keep=2,
     )  # fmt: skip
     return GaussianFlowOccPreset(GaussianFlowOccConfig.nano(), training, loop)
 
@@ -265,7 +267,9 @@ def build_recipe(
     network = TrainableGaussianFlowOcc(config, flow=training.flow)
     if training.backbone:
         load_weights(network.backbone, Path(training.backbone), config.backbone)
-    if training.start is not None:
+    if training.weights:
+        load_weights(network, Path(training.weights), "gaussianflowocc")
+    elif training.start is not None:
         start_flat(network, dataset.source, DEPTH, training.start, preset.loop.seed)
     return Recipe(
         network=network,

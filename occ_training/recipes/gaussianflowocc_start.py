@@ -29,16 +29,16 @@ class FlatStart:
 
     Attributes:
         keys: Key frames whose pseudo depth is looked at.
-        cell_m: Places are drawn among cubes of this size, by the square of how many key frames see
-            a surface there.
+        cell_m: Places are drawn among cubes of this size, the more often the more key frames see a
+            surface there.
         scales_m: Size of all Gaussians along x, y and z, standard deviations.
         opacity: Of all of them.
     """
 
     keys: int = 60
-    cell_m: float = 0.5
-    scales_m: tuple[float, float, float] = (0.3, 0.3, 0.12)
-    opacity: float = 0.5
+    cell_m: float = 0.8
+    scales_m: tuple[float, float, float] = (0.35, 0.35, 0.15)
+    opacity: float = 0.3
 
 
 @torch.no_grad()
@@ -59,10 +59,8 @@ def start_flat(
     points = [surface_points(*drives.place_of(int(i)), depth, random) for i in chosen]
     config = network.config
     network.initial_means.copy_(draw_places(points, config, start.cell_m, random))
-    smallest, largest = config.scale_range_m
-    share = (torch.tensor(start.scales_m) - smallest) / (largest - smallest)
     for head, bias in (
-        (network.scale_head, share.clamp(0.02, 0.98).logit()),
+        (network.scale_head, torch.tensor(start.scales_m).logit()),
         (network.opacity_head, torch.tensor([start.opacity]).logit()),
         (network.rotation_head, torch.tensor([3.0, 0, 0, 0])),
     ):
@@ -121,16 +119,13 @@ def draw_places(
     lower, upper = np.array(grid.origin_m), np.array([*grid.upper_m[:2], config.roof_m])
     inside = [p[((p > lower) & (p < upper)).all(1)] for p in points]
     cells = [np.floor((p - lower) / cell_m).astype(np.int64) @ (1, 4096, 4096**2) for p in inside]
-    seen = [np.unique(c, return_index=True) for c in cells]  # each cube once per key frame
-    flat = np.concatenate([p[rows] for p, (_, rows) in zip(inside, seen, strict=True)])
-    names, first, counts = np.unique(
-        np.concatenate([c for c, _ in seen]), return_index=True, return_counts=True
-    )
+    flat = np.concatenate(inside)
+    names, first, counts = np.unique(np.concatenate(cells), return_index=True, return_counts=True)
     if len(names) < config.gaussians:
         raise ConfigError(
             f"the pseudo depth of {len(points)} key frames gives {len(names)} places for "
             f"{config.gaussians} Gaussians: look at more key frames, or at smaller cubes"
         )
-    weights = counts.astype(np.float64) ** 2
+    weights = counts.astype(np.float64)
     places = random.choice(len(names), config.gaussians, False, weights / weights.sum())
     return torch.from_numpy(flat[first[places]]).float()

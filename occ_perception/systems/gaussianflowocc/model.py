@@ -109,10 +109,9 @@ class GaussianFlowOcc(nn.Module):
         """
         queries = self.queries(len(maps[0]))
         means, features = self.decoder(queries, memory or queries, maps, plan)
-        smallest, largest = self.config.scale_range_m
         gaussians = Gaussians(
             means,
-            scales=smallest + (largest - smallest) * self.scale_head(features).float().sigmoid(),
+            scales=self.scale_head(features).float().sigmoid(),
             quaternions=F.normalize(self.rotation_head(features).float(), dim=-1),
             opacities=self.opacity_head(features).float().sigmoid(),
             logits=self.semantic_head(features).float(),
