@@ -28,7 +28,6 @@ class GaussianFlowOccConfig:
         sampling_points: Points per head and level that a Gaussian reads from an image.
         dropout: Of all attentions.
         head_channels: Width of the attribute heads.
-        scale_range_m: Smallest and largest Gaussian, standard deviations.
         flow_channels: Width of the flow module.
         horizon: Neighbouring key frames before and after that are rendered in training.
         past_frames: Earlier key frames that a training sample starts from.
@@ -57,7 +56,6 @@ class GaussianFlowOccConfig:
     sampling_points: int = 8
     dropout: float = 0.1
     head_channels: int = 512
-    scale_range_m: tuple[float, float] = (0.0, 1.0)
     flow_channels: int = 768
     horizon: int = 6
     past_frames: int = 5
@@ -126,7 +124,6 @@ class GaussianFlowOccConfig:
             sampling_points=4,
             dropout=0.0,
             head_channels=128,
-            scale_range_m=(0.05, 0.4),  # else so few Gaussians grow until they fill the air
             flow_channels=128,
             horizon=3,
             past_frames=1,
