@@ -113,9 +113,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     summary = running.report(options.folder / "bag", console)
     show(options, bag, weights.name if weights else f"random, {preset}", similar, console)
-    if weights is not None:
+    if weights is not None and not options.words:  # voxels of words are no classes of the truth
         show_scores(options.folder / "bag", bag, weights, console)
-    else:
+    if weights is None:
         console.print("[bold yellow]the weights are RANDOM: the voxels mean nothing[/]")
     return 0 if summary.published else 1
 
