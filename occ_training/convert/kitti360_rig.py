@@ -58,9 +58,13 @@ class Calibration:
     @property
     def T_velodyne_left(self) -> Matrix:  # noqa: N802
         """Rectified camera 00 in the velodyne's frame."""
+        return self.T_velodyne_camera @ self.T_camera_rectified("00")
+
+    def T_camera_rectified(self, camera: str) -> Matrix:  # noqa: N802
+        """A rectified camera in its unrectified frame."""
         R_rect = np.eye(4)
-        R_rect[:3, :3] = self.matrix("R_rect_00", (3, 3))
-        return self.T_velodyne_camera @ inverse(rigid(R_rect))
+        R_rect[:3, :3] = self.matrix(f"R_rect_{camera}", (3, 3))
+        return inverse(rigid(R_rect))
 
     def matrix(self, name: str, shape: tuple[int, ...]) -> Matrix:
         """One entry of perspective.txt."""

@@ -14,14 +14,12 @@ from training.convert.small_trees import (
     write_kitti360,
 )
 
-from occ_perception.geometry.transforms import inverse
 from occ_training.convert.fisheye_fit import equidistant
 from occ_training.convert.kitti360 import (
     find_drives,
     find_match_list,
     read_match_list,
 )
-from occ_training.convert.kitti360_calibration import parse_calibration
 from occ_training.convert.kitti360_rig import Calibration
 from occ_training.convert.report import DatasetError
 from occ_training.convert.semantickitti_voxels import GRID, SSCBENCH_SCHEME, training_voxels
@@ -96,17 +94,6 @@ def test_the_right_camera_is_where_its_own_calibration_says(shared_dir):
     # Published: the left camera is 0.30 m left of the scanner, 0.80 m in front of it.
     left = links["perspective_left_optical"][:3, 3]
     np.testing.assert_allclose(left, (0.8044, 0.2993, -0.1770), atol=1e-4)
-
-
-def test_the_field_systems_see_the_same_rig(shared_dir):
-    """Against the composition whose numbers are golden; single precision."""
-    folder = shared_dir / "data/kitti360/calibration"
-    names = ("perspective", "calib_cam_to_pose", "calib_cam_to_velo")
-    theirs = parse_calibration(*((folder / f"{name}.txt").read_text() for name in names))
-    ours = Calibration(folder)
-    T_camera_velodyne = inverse(ours.T_velodyne_left)
-    np.testing.assert_allclose(theirs.velo_to("00").numpy(), T_camera_velodyne, atol=2e-6)
-    np.testing.assert_allclose(theirs.T_pose_velo.numpy(), inverse(ours.T_velodyne_pose), atol=2e-6)
 
 
 @pytest.mark.parametrize(
