@@ -128,6 +128,28 @@ def normalise(picture: Picture) -> Float[Tensor, "3 h w"]:
     return (channels - _MEAN) / _STD
 
 
+def shrunk_size(width: int, height: int, largest: int | None) -> tuple[int, int]:
+    """Width and height of an image that is at most so wide, pixels; None = any width."""
+    if largest is None or width <= largest:
+        return width, height
+    return largest, round(height * largest / width)
+
+
+def shrunk(frame: CameraFrame, width: int | None) -> CameraFrame:
+    """The frame at most so wide: a network that was trained on small images knows no finer detail.
+
+    Args:
+        frame: Image and calibration.
+        width: Largest width, pixels; None = any.
+    """
+    camera = frame.camera
+    size = shrunk_size(camera.width, camera.height, width)
+    if size == (camera.width, camera.height):
+        return frame
+    image = np.asarray(Image.fromarray(frame.image).resize(size))
+    return CameraFrame(image, camera.resized(*size), frame.stamp_ns)
+
+
 def prepare_view(frame: CameraFrame, size: tuple[int, int]) -> PreparedView:
     """One camera's image as both networks want it at inference.
 

@@ -20,6 +20,8 @@ from occ_perception.blocks.surround_input import (
     draw_fit,
     fit_image,
     normalise,
+    shrunk,
+    shrunk_size,
 )
 from occ_perception.core.errors import BagError
 from occ_perception.systems.langocc.config import LangOccConfig
@@ -147,7 +149,7 @@ class LangOccDataset(Dataset[LangOccSample]):
         # One fit per camera, the same for its earlier images (specification 2.3).
         fits = [self._fit(size, random) for size in drive.sizes(key)]
         turn = self._turn(random)
-        images, geometry = key_frames(drive, key, fits, turn)
+        images, geometry = key_frames(drive, key, fits, turn, self.config.source_width)
         rays, chosen = self._rays(drive, key, turn, random)
         targets = chosen.targets.float()
         missing = self.targets.count - len(targets)
@@ -162,6 +164,7 @@ class LangOccDataset(Dataset[LangOccSample]):
         )
 
     def _fit(self, size: tuple[int, int], random: np.random.RandomState) -> ImageFit:
+        size = shrunk_size(*size, self.config.source_width)
         if self._augments:
             return draw_fit(*size, self.config.input_size, random, flips=True)
         return fit_image(*size, self.config.input_size)
@@ -222,7 +225,11 @@ def lengths(pixels: RayPixels, K: Float[Tensor, "n 3 3"]) -> Float[Tensor, " n"]
 
 
 def key_frames(
-    drive: SurroundDrive, key: int, fits: Sequence[ImageFit], turn: Float[Tensor, "3 3"]
+    drive: SurroundDrive,
+    key: int,
+    fits: Sequence[ImageFit],
+    turn: Float[Tensor, "3 3"],
+    width: int | None = None,
 ) -> tuple[Float[Tensor, "f n 3 h w"], SurroundGeometry]:
     """Images and cameras of a key frame and the two before; missing ones are the current one.
 
@@ -231,18 +238,20 @@ def key_frames(
         key: Number of the key frame.
         fits: How the images of each camera are fitted.
         turn: Mirroring of the vehicle's frame.
+        width: Width to which wider images are shrunk before they are fitted.
     """
     earlier = (key if one is None else one for one in drive.neighbours(key, _EARLIER))
     frames = [drive.views(one) for one in (key, *earlier)]
+    seen = [[shrunk(view.frame, width) for view in views] for views in frames]
     images = [
-        torch.stack([normalise(apply_fit(v.frame.image, f)) for v, f in pairs])
-        for pairs in (zip(views, fits, strict=True) for views in frames)
+        torch.stack([normalise(apply_fit(frame.image, fit)) for frame, fit in pairs])
+        for pairs in (zip(one, fits, strict=True) for one in seen)
     ]
     fit = np.stack([f.matrix() for f in fits])
     parts = (
-        [[view.frame.camera.T_base_cam for view in views] for views in frames],
+        [[frame.camera.T_base_cam for frame in one] for one in seen],
         [[view.T_world_base for view in views] for views in frames],
-        [[view.frame.camera.K for view in views] for views in frames],
+        [[frame.camera.K for frame in one] for one in seen],
         [fit] * len(frames),
     )
     matrices = (torch.from_numpy(np.array(part))[None] for part in parts)

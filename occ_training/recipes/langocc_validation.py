@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from occ_perception.blocks.surround_input import fit_image
+from occ_perception.blocks.surround_input import fit_image, shrunk_size
 from occ_perception.eval.occ3d import Occ3DMetric
 from occ_perception.systems.langocc.heads import FoldedPrompts, fold_prompts
 from occ_perception.systems.langocc.model import LangOcc
@@ -51,8 +51,9 @@ class Validation:
         metric, prompts = Occ3DMetric(), self._prompts(network)
         for index in range(0, len(self._drives), self._every):
             drive, key = self._drives.place_of(index)
-            fits = [fit_image(*size, self._config.input_size) for size in drive.sizes(key)]
-            images, geometry = key_frames(drive, key, fits, torch.eye(3))
+            width, size = self._config.source_width, self._config.input_size
+            fits = [fit_image(*shrunk_size(*s, width), size) for s in drive.sizes(key)]
+            images, geometry = key_frames(drive, key, fits, torch.eye(3), width)
             # In training the network's own answer is what is rendered.
             scene = LangOcc.forward(network, images[None].to(device), network.plan(geometry))
             labels = network.predict(scene, prompts).labels[0].cpu()

@@ -15,6 +15,7 @@ class LangOccConfig:
 
     Attributes:
         input_size: Height and width of the network's images, pixels; multiples of 32.
+        source_width: Width to which wider images are shrunk first, pixels; None = never.
         cameras: Names of the cameras; the first one's pose is the frame of the grid.
         backbone: timm's name of the image backbone, a ResNet.
         backbone_widths: Channels per backbone stage, None = as published.
@@ -42,6 +43,7 @@ class LangOccConfig:
     """
 
     input_size: tuple[int, int] = (256, 704)
+    source_width: int | None = None
     cameras: tuple[str, ...] = SURROUND_CAMERAS
     backbone: str = "resnet50"
     backbone_widths: tuple[int, ...] | None = None
@@ -124,6 +126,7 @@ class LangOccConfig:
         return replace(
             cls.reduced(),
             input_size=(96, 288),
+            source_width=176,  # of the images that its weights were trained on
             backbone="resnet18",
             backbone_widths=(16, 32, 64, 128),
             backbone_depths=(1, 1, 1, 1),

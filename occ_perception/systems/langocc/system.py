@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from occ_perception.blocks.surround_input import shrunk
 from occ_perception.core.errors import CalibrationError, ConfigError, PredictionError
-from occ_perception.core.types import Prediction, PreparedView
+from occ_perception.core.types import CameraFrame, Prediction, PreparedView
 from occ_perception.systems.base import Context, Needs, Precision, autocast
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.heads import FoldedPrompts, fold_prompts, similarity
@@ -65,6 +66,14 @@ class LangOccSystem(SurroundSystem):
             )
         vectors = self.in_our_space(embeddings.find(vocabulary.prompts))
         self._prompts = fold_prompts(self.network.language_head, vectors, vocabulary.ids())
+
+    def preprocess(self, frame: CameraFrame) -> PreparedView:
+        """Resize and normalise one image.
+
+        Raises:
+            CalibrationError: The image is not rectified.
+        """
+        return super().preprocess(shrunk(frame, self.config.source_width))
 
     def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
         """Predict the voxels around the vehicle.

@@ -17,6 +17,7 @@ from occ_perception.text.vocabulary import Vocabulary
 CONFIG = dataclasses.replace(
     LangOccConfig.nano(),
     input_size=(64, 96),
+    source_width=None,
     cameras=("front", "back"),
     neck_channels=16,
     aspp_channels=4,

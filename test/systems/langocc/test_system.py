@@ -20,6 +20,7 @@ from occ_perception.text.vocabulary import Vocabulary
 CONFIG = dataclasses.replace(
     LangOccConfig.nano(),
     input_size=(64, 96),
+    source_width=None,
     cameras=("front", "back"),
     neck_channels=16,
     aspp_channels=4,
@@ -164,3 +165,13 @@ def test_words_set_at_once_and_words_asked_for_agree(system):
     occupied = labels != 17
     best = torch.tensor(WORDS.class_ids, dtype=torch.uint8)[similar.argmax(dim=0)]
     assert torch.equal(best[occupied], labels[occupied])
+
+
+def test_wider_images_are_shrunk_to_what_the_network_knows(system):
+    small = LangOccSystem(dataclasses.replace(CONFIG, source_width=60))
+    fine, coarse = (each.preprocess(frame("front", 1)) for each in (system, small))
+    assert fine.image.shape == coarse.image.shape and coarse.camera.width == 60
+    assert coarse.image.std() < fine.image.std()  # noise of single pixels is gone
+    point = np.array([0.7, 0.2, 5.0])  # where it is seen stays the same, to half a pixel
+    seen = [v.image_transform @ v.camera.K @ point / 5 for v in (fine, coarse)]
+    np.testing.assert_allclose(*seen, atol=0.6)

@@ -13,6 +13,7 @@ from occ_training.recipes.langocc_data import LangOccSample
 CONFIG = dataclasses.replace(
     LangOccConfig.nano(),
     input_size=(64, 96),
+    source_width=None,
     cameras=("front", "back"),
     neck_channels=16,
     aspp_channels=4,
