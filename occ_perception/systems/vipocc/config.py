@@ -69,6 +69,7 @@ class ViPOccConfig(FieldConfig):
             depth_backbone_maps=(32, 32, 48, 192, 96),
             depth_widths=(8, 16, 16, 32, 64),
             picture_stride=2,
+            occupied_density=4.5,  # calibrated on training frames
         )
 
     @classmethod

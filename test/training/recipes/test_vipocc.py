@@ -12,6 +12,7 @@ from occ_perception.systems.vipocc.checkpoint import ViPOccCheckpoint
 from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import ViPOcc
 from occ_perception.weights.load import load_weights
+from occ_perception.weights.shipped import shipped_weights
 from occ_training.data.bag_scene import Bags, BagScene, SampleSpec
 from occ_training.data.field_views import STEREO, SampleViews, ViewTimes
 from occ_training.data.posed_pictures import PictureDrives, PictureSpec
@@ -252,3 +253,10 @@ def test_the_catalogue_knows_every_preset(tmp_path):
     for make in trainable.presets.values():
         preset = make(tmp_path)
         assert trainable.checkpoint(preset.network).system == "vipocc"
+
+
+def test_the_shipped_weights_are_of_the_nano_preset():
+    config = ViPOccConfig.nano()
+    info = load_weights(ViPOcc(config), shipped_weights("vipocc", "nano"), "vipocc")
+    assert info.config["occupied_density"] == config.occupied_density
+    assert info.config["input_size"] == list(config.input_size)
