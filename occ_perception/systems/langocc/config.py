@@ -143,5 +143,5 @@ class LangOccConfig:
             vocabulary="toy_world",
             clip_channels=128,
             coarseness=(4, 4, 1),
-            free_below=0.4,  # best on its training scenes
+            free_below=0.55,  # best on its training scenes
         )

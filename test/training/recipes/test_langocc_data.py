@@ -17,7 +17,8 @@ from occ_training.recipes.langocc import PRESETS, build_recipe
 from occ_training.recipes.langocc_data import LangOccDataset, RayTargets, key_frames
 from occ_training.recipes.langocc_step import collate
 
-CONFIG = dataclasses.replace(TINY, cameras=SURROUND_CAMERAS)
+REDUCED = dataclasses.replace(TINY, cameras=SURROUND_CAMERAS)
+CONFIG = dataclasses.replace(REDUCED, language_channels=16)
 TARGETS = RayTargets(count=200, horizon=2)
 
 
@@ -79,13 +80,18 @@ def test_augmentation_mirrors_rays_and_is_the_same_whoever_asks(ring):
 
 def test_reduced_targets_are_unit_vectors_of_the_subspace(ring):
     basis = torch.eye(16)[:, :6]
-    reduced = dataset(ring, reduce=lambda v: F.normalize(v @ basis, dim=-1))[0]
+    reduced = LangOccDataset(
+        [ring], REDUCED, TARGETS, reduce=lambda v: F.normalize(v @ basis, dim=-1)
+    )[0]
     assert reduced.targets.shape == (200, 6)
     torch.testing.assert_close(reduced.targets.norm(dim=1), torch.ones(200), atol=2e-3, rtol=0)
 
 
+OTHER = dataclasses.replace(CONFIG, clip_channels=20, language_channels=20)
+
+
 def test_vectors_of_another_clip_are_refused(ring):
-    other = LangOccDataset([ring], dataclasses.replace(CONFIG, clip_channels=20), TARGETS)
+    other = LangOccDataset([ring], OTHER, TARGETS)
     with pytest.raises(BagError, match=r"vectors of 16 values.*CLIP of 20"):
         other[0]
 
@@ -93,7 +99,7 @@ def test_vectors_of_another_clip_are_refused(ring):
 def test_a_recipe_of_a_bag_takes_a_step(ring, tmp_path):
     preset = PRESETS["nano"](tmp_path)
     training = dataclasses.replace(preset.training, targets=TARGETS)
-    preset = dataclasses.replace(preset, network=CONFIG, training=training)
+    preset = dataclasses.replace(preset, network=REDUCED, training=training)
     made = build_recipe(preset, [ring])
     before = made.network.reducer.U.clone()
     loss = made.losses(made.network.train(), collate([made.dataset[0]]))["language"]
