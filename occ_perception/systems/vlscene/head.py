@@ -236,8 +236,8 @@ def _places(
 
 def _corners(
     voxels: Int[Tensor, " n"], shape: Sequence[int], factors: Sequence[int], aligned: bool
-) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
-    """Trilinear upsampling: coarse voxels that make a fine one, and their shares.
+) -> tuple[Int[Tensor, "n corners"], Float[Tensor, "n corners"]]:
+    """Trilinear upsampling: the coarse voxels, eight at most, that make a fine one; their shares.
 
     Args:
         voxels: Positions in the flattened `[B, X2, Y2, Z2]`.
