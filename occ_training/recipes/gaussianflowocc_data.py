@@ -208,10 +208,12 @@ class SplatDataset(Dataset[SplatSample]):
         classes = torch.from_numpy(drive.maps(CLASSES, key)[camera].astype(np.int64))
         depth_m = torch.from_numpy(depth_of_layer(drive.maps(DEPTH, key)[camera]))
         width, height = drive.sizes(key)[camera]
-        if not classes.shape == depth_m.shape == (height, width):
+        scale = classes.shape[1] / width  # layers may be kept smaller than the images
+        is_fitting = abs(classes.shape[0] - scale * height) <= 1
+        if classes.shape != depth_m.shape or not is_fitting:
             raise BagError(
                 f"bag {drive.name}: classes {tuple(classes.shape)} and depth "
-                f"{tuple(depth_m.shape)} are not of the images, {(height, width)}: name the layers "
+                f"{tuple(depth_m.shape)} do not fit the images, {(height, width)}: name the layers "
                 "that were made of this recording"
             )
         if int(classes.max()) > self.config.classes:
@@ -220,7 +222,7 @@ class SplatDataset(Dataset[SplatSample]):
                 f"{self.config.classes}: name a layer of Occ3D's classes"
             )
         far = self.targets.furthest_m
-        labels = fit_labels(classes[None], depth_m[None], fit.resize, fit.crop[1], far)
+        labels = fit_labels(classes[None], depth_m[None], fit.resize / scale, fit.crop[1], far)
         if labels.classes.shape[1:] != self.targets.size:
             raise ConfigError(
                 f"pictures of {self.targets.size} cannot be cut out of labels of "
