@@ -65,7 +65,7 @@ def test_a_relative_gives_what_fits_and_tells_the_rest():
     report = adopt_bevdet(network, official)
     assert report.adopted == ("backbone.bn1.weight",)
     assert report.unknown == ("pts_bbox_head.shared_conv.conv.weight",)
-    assert "[80], here [8]" in str(report)
+    assert "[80], here [12]" in str(report)
     state = network.state_dict()
     assert (state["backbone.bn1.weight"] == 3).all()
     assert torch.equal(state["depth_net.context_conv.bias"], before)

@@ -24,6 +24,7 @@ CONFIG = dataclasses.replace(
     context_channels=4,
     bins=12,
     stage_channels=(4, 6, 8),
+    stage_blocks=(1, 1, 1),
     scene_channels=8,
     language_channels=6,
     clip_channels=16,

@@ -82,7 +82,7 @@ def test_rays_that_only_fill_up_teach_nothing():
 
 
 def test_two_samples_are_learnt_by_heart(tmp_path):
-    trainer = Trainer(recipe(steps=60), loop(tmp_path, steps=60))
+    trainer = Trainer(recipe(), loop(tmp_path, steps=100))
     trainer.fit()
     network = trainer.network.eval()
     for number in range(2):
