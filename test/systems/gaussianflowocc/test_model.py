@@ -23,6 +23,7 @@ CONFIG = dataclasses.replace(
     channels=16,
     head_channels=16,
     flow_channels=16,
+    horizon=6,
     origin_m=(-4.0, -4.0, -1.0),
     shape=(20, 20, 16),
 )

@@ -21,7 +21,6 @@ CONFIG = dataclasses.replace(
     gaussians=60,
     channels=16,
     head_channels=16,
-    scale_range_m=(0.0, 1.0),
     origin_m=(-4.0, -4.0, -1.0),
     shape=(20, 20, 16),
 )
