@@ -70,7 +70,7 @@ def test_what_is_behind_the_camera_or_beside_the_image_is_culled():
 def test_tiles_and_batches_leave_no_seams(monkeypatch):
     scene = random_scene()
     _, whole = render(*scene)
-    monkeypatch.setattr(splat_torch, "_PAIRS_AT_ONCE", 1)
+    monkeypatch.setitem(splat_torch._PAIRS_AT_ONCE, "cpu", 1)
     _, tile_by_tile = render(*scene)
     torch.testing.assert_close(whole.values, tile_by_tile.values)
 
