@@ -220,7 +220,7 @@ def test_two_samples_are_learnt_by_heart(request_of, tmp_path):
     trainer = Trainer(made, loop)
     trainer.fit()
     after = error()
-    assert after["sight"] < 0.85 * before["sight"] and after["rgb"] < before["rgb"]
+    assert after["sight"] < 0.85 * before["sight"] and after["recon"] < 0.8 * before["recon"]
 
 
 def test_resumed_equals_uninterrupted(request_of, tmp_path):
