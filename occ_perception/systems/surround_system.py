@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from occ_perception.blocks.surround_input import prepare_view
 from occ_perception.core.grid import GridSpec
@@ -16,6 +18,7 @@ from occ_perception.systems.base import Concern, Context, Needs, Precision
 from occ_perception.systems.concerns import NUSCENES_VIEWS_DEG, CameraWatch
 from occ_perception.systems.continuity import Continuity
 from occ_perception.systems.roles import SURROUND_CAMERAS
+from occ_perception.voxels.visibility import VisibilityCache
 
 
 @runtime_checkable
@@ -70,6 +73,7 @@ class SurroundSystem:
         self._input_size = config.input_size
         self._continuity = Continuity()
         self._cameras = CameraWatch(NUSCENES_VIEWS_DEG)
+        self._in_view: dict[str, VisibilityCache] = {}
 
     def preprocess(self, frame: CameraFrame) -> PreparedView:
         """Resize and normalise one image.
@@ -101,3 +105,11 @@ class SurroundSystem:
         """Forget earlier key frames unless this frame set continues them."""
         if not self._continuity.continues(context):
             self._history.reset()
+
+    def _known(self, views: Sequence[PreparedView]) -> Bool[Tensor, "x y z"]:
+        """Voxels inside the image of at least one camera; of the others nothing is said."""
+        seen = []
+        for camera in (view.camera for view in views):
+            cache = self._in_view.setdefault(camera.name, VisibilityCache(self.grid, self.device))
+            seen.append(cache(camera))
+        return torch.stack(seen).any(dim=0)

@@ -186,6 +186,8 @@ def score_floors(
 def score_recording(recording: Path, source: Path, name: str, maps: FloorMaps) -> dict[str, Scores]:
     """Scores of a node's recorded voxels, and of the floors at the same stamps.
 
+    Nothing where answers and truth do not speak of the same classes.
+
     Args:
         recording: Bag with predicted voxels.
         source: Bag with truth.
@@ -197,6 +199,8 @@ def score_recording(recording: Path, source: Path, name: str, maps: FloorMaps) -
     """
     metrics: dict[str, RangedMetric] = {}
     truth, given = VoxelTopic(source, truth=True), VoxelTopic(recording, truth=False)
+    if given.label_map.name != truth.label_map.name:
+        return {}
     for stamp_ns in truth.stamps_ns:
         labels = given.at(stamp_ns)
         if labels is not None:

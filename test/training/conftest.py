@@ -1,5 +1,6 @@
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 
 @pytest.fixture(autouse=True)
@@ -9,3 +10,9 @@ def single_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def any_precision():
+    """accelerate allows one precision per process: let no test decide for those behind it."""
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -88,6 +88,7 @@ class GaussianFlowOccSystem(SurroundSystem):
             grid=self.grid,
             stamp_ns=context.stamp_ns,
             confidence=torch.where(free, 1 - voxels.density, voxels.density),
+            known=self._known(views),
             extras=extras,
         )
 

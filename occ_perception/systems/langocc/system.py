@@ -109,6 +109,7 @@ class LangOccSystem(SurroundSystem):
             stamp_ns=context.stamp_ns,
             # Between coarser voxels a density of 1 may be interpolated to a little more.
             confidence=torch.where(free, 1 - density, density).clamp(0, 1),
+            known=self._known(views),
             extras={"density": density},
         )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.state import AcceleratorState
 from training.engine.toy_run import Numbers, squared_error, toy_loop, toy_recipe
 
 from occ_perception.core.errors import ConfigError
@@ -58,15 +57,7 @@ def test_the_loss_falls_and_everything_is_logged(tmp_path):
     assert config["loop"]["batch_size"] == 2 and config["recipe"] == {"lr": 0.01}
 
 
-@pytest.fixture
-def other_precision():
-    """accelerate allows one precision per process: forget it before and after."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def test_bfloat16_learns_as_well(tmp_path, other_precision):
+def test_bfloat16_learns_as_well(tmp_path):
     run(tmp_path, recipe=toy_recipe(schedule=EpochDrops()), epochs=20, precision="bf16")
     losses = losses_of(tmp_path)
     assert sum(losses[-6:]) < 0.5 * sum(losses[:6])

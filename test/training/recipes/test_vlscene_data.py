@@ -60,12 +60,12 @@ def test_a_sample_of_a_bag_is_what_the_network_takes(truth_bag):
     dataset = VLSceneDataset([truth_bag], NANO, IMAGES)
     assert len(dataset) == 2
     sample = dataset[1]
-    assert sample.left.shape == sample.right.shape == (3, 192, 640)
+    assert sample.left.shape == sample.right.shape == (3, *NANO.input_size)
     assert sample.truth.shape == (256, 256, 32) and sample.truth.dtype == torch.uint8
     assert {0, 9, 13, 255} <= set(sample.truth.unique().tolist())
     assert sample.geometry.calib.item() == pytest.approx(380.2, abs=2)
     assert sample.depth_bins is sample.points is sample.teacher is None
-    assert collate([dataset[0], sample]).left.shape == (2, 3, 192, 640)
+    assert collate([dataset[0], sample]).left.shape == (2, 3, *NANO.input_size)
 
 
 def test_lidar_becomes_depth_bins_and_points(with_points):
@@ -85,7 +85,7 @@ def test_the_world_brings_everything_but_a_teacher(truth_bag):
     batch = collate([VLSceneDataset([truth_bag], NANO, topics)[0]])
     assert (batch.depth_bins < NANO.bins).sum() > 100
     assert len(batch.point_labels) == len(batch.points[0].points) > 100
-    assert batch.class_image.shape == (1, 192, 640)
+    assert batch.class_image.shape == (1, *NANO.input_size)
     assert {7, 11} <= set(batch.class_image.unique().tolist())  # Cityscapes: road, building
 
 
