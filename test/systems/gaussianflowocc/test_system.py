@@ -129,3 +129,10 @@ def test_a_rig_may_lack_cameras_of_the_training(system):
     assert any("the rig is back;" in note for note in one.notes())
     with pytest.raises(ConfigError, match=r"'side' has no embedding.*front, back"):
         dataclasses.replace(CONFIG, rig=("side",))
+
+
+def test_nothing_is_known_beside_the_images(system):
+    prediction = predict(system, 1)
+    x, y, _ = CONFIG.grid.centers().unbind(-1)
+    assert not prediction.known[x.abs() < 0.5 * y.abs()].any()
+    assert prediction.known[x > 0].any() and prediction.known[x < 0].any()
