@@ -152,7 +152,8 @@ def show_scores(output: Path, source: Path, weights: Path, console: Console) -> 
     if not maps.is_file() or not has_voxel_truth(source):
         return
     scores = score_recording(output, source, weights.stem, FloorMaps.load(maps))
-    if not scores:  # the answers are not of the truth's classes
+    if not scores:
+        console.print("no scores: the truth has other classes; occ eval scores them")
         return
     floors.show("this run, and what needs no eyes", scores, console)
     console.print(f"card      {weights.with_suffix('.md')}")
