@@ -16,8 +16,9 @@ from rich.table import Table
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from occ_perception.core.errors import ConfigError
-from occ_training.recipes.catalog import RECIPES, Request, find_trainable
+from occ_training.recipes.catalog import RECIPES, find_trainable
 from occ_training.recipes.preset import Preset, with_steps
+from occ_training.recipes.request import Request
 
 DESCRIPTION = """Train a system on bags.
 

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from occ_perception.core.checkpoint_rules import RuledCheckpoint
 from occ_perception.core.errors import ConfigError
-from occ_training.data.bag_scene import Bags
 from occ_training.engine.recipe import Recipe
 from occ_training.recipes.preset import Preset
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a training is to be made of, beside its preset.
-
-    Attributes:
-        bags: Drives to train on, with their label layers.
-        val: Bags to score after every epoch.
-        teacher: Runs beside the training: a file or "toy"; empty = none.
-    """
-
-    bags: Sequence[Bags]
-    val: Sequence[Path] = ()
-    teacher: str = ""
+from occ_training.recipes.request import Request
 
 
 @dataclass(frozen=True)

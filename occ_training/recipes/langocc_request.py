@@ -5,9 +5,9 @@ from __future__ import annotations
 from occ_perception.core.errors import ConfigError
 from occ_training.engine.recipe import Recipe
 from occ_training.labels.layers import find_layer
-from occ_training.recipes.catalog import Request
 from occ_training.recipes.langocc import LangOccPreset, build_recipe
 from occ_training.recipes.langocc_validation import Validation
+from occ_training.recipes.request import Request
 
 
 def build_requested(preset: LangOccPreset, request: Request) -> Recipe:

@@ -17,7 +17,7 @@ from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, Pict
 from occ_training.engine.checkpointing import CheckpointError, CheckpointFolder
 from occ_training.engine.recipe import Recipe
 from occ_training.labels.toy_patches import ToyPatchNetwork
-from occ_training.recipes.catalog import Request
+from occ_training.recipes.request import Request
 from occ_training.recipes.scenedino import SceneDinoPreset, TrainableSceneDino, build_recipe
 from occ_training.recipes.scenedino_classes import ClassesPreset, SemanticSceneDino
 from occ_training.recipes.scenedino_classes import build_recipe as build_classes_recipe

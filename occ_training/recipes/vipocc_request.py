@@ -11,11 +11,11 @@ from occ_training.data.field_views import SampleViews
 from occ_training.data.frame_lists import Frame, leak, read_frames
 from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, PictureSpec
 from occ_training.data.rectify import FisheyeView
+from occ_training.data.sight import LIDAR
 from occ_training.engine.recipe import Recipe
-from occ_training.recipes.catalog import Request
+from occ_training.recipes.request import Request
 from occ_training.recipes.vipocc import build_recipe
 from occ_training.recipes.vipocc_data import (
-    LIDAR,
     Anchors,
     Extras,
     FieldDataset,

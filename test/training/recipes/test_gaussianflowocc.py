@@ -19,7 +19,7 @@ from occ_training.losses.splatting import (
     rendered_class_loss,
     rendered_depth_loss,
 )
-from occ_training.recipes.catalog import Request, find_trainable
+from occ_training.recipes.catalog import find_trainable
 from occ_training.recipes.gaussianflowocc import (
     PRESETS,
     GaussianFlowOccLosses,
@@ -33,6 +33,7 @@ from occ_training.recipes.gaussianflowocc_data import SplatDataset, SplatTargets
 from occ_training.recipes.gaussianflowocc_start import FlatStart, draw_places
 from occ_training.recipes.gaussianflowocc_validation import Validation
 from occ_training.recipes.preset import with_steps
+from occ_training.recipes.request import Request
 
 CONFIG = dataclasses.replace(
     GaussianFlowOccConfig.nano(), input_size=(32, 96), backbone_widths=(8, 8, 8, 8), channels=16,

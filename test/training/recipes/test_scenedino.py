@@ -20,8 +20,8 @@ from occ_training.engine.schedule import EpochDrops
 from occ_training.engine.trainer import Trainer
 from occ_training.labels.toy_patches import ToyPatchNetwork
 from occ_training.recipes import scenedino, scenedino_classes
-from occ_training.recipes.catalog import Request
 from occ_training.recipes.export import export_weights
+from occ_training.recipes.request import Request
 from occ_training.recipes.scenedino_naming import Naming, name_clusters
 from occ_training.recipes.scenedino_request import (
     begin,

@@ -19,9 +19,10 @@ from occ_training.data.posed_pictures import PictureDrives, PictureSpec
 from occ_training.engine.checkpointing import CheckpointFolder
 from occ_training.engine.recipe import LoopConfig
 from occ_training.engine.trainer import Trainer
-from occ_training.recipes.catalog import Request, find_trainable
+from occ_training.recipes.catalog import find_trainable
 from occ_training.recipes.export import export_weights
 from occ_training.recipes.preset import with_steps
+from occ_training.recipes.request import Request
 from occ_training.recipes.vipocc import build_recipe
 from occ_training.recipes.vipocc_data import Extras, FieldDataset, LayerDepth, collate
 from occ_training.recipes.vipocc_presets import PRESETS, FieldTopics, FrameSplit
