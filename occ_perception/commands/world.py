@@ -49,6 +49,8 @@ class WorldOptions:
         split: The seeds of a fixed split instead.
         frames: Frames of each street: 10 per second, of nuScenes 2.
         every: In bags, only every n-th frame: 5 leaves those of KITTI that have voxels.
+        sweeps_every: In bags of KITTI and KITTI-360, between these frames also the sweep and the
+            pose of every n-th one, without images; 0 = of none.
         held: Draw from other ranges than for training: wider streets, darkness, higher sensors.
         landmark: Put a red cube on the street, 15 m ahead and 3.5 m left of the first frame.
         marked_cube: An empty plain with one cube, the test of axes.
@@ -68,6 +70,7 @@ class WorldOptions:
     split: Literal["unit", "small-train", "small-val"] | None = None
     frames: int = 6
     every: int = 1
+    sweeps_every: int = 0
     held: bool = False
     landmark: bool = False
     marked_cube: bool = False
@@ -108,6 +111,8 @@ def run(options: WorldOptions, console: Console) -> int:
         raise ConfigError(f"--jobs {options.jobs}: at least one process is needed")
     if options.every < 1:
         raise ConfigError(f"--every {options.every}: it is 1 or more")
+    if options.sweeps_every < 0:
+        raise ConfigError(f"--sweeps-every {options.sweeps_every}: it is 0 or more")
     scenes, layout = find_scenes(options), find_layout(options)
     if options.pictures is not None:
         with writing(options.pictures):
@@ -165,8 +170,8 @@ def find_scenes(options: WorldOptions) -> list[WorldScene]:
         raise ConfigError(f"rig {options.rig} has no camera {named}; it has: {', '.join(known)}")
     split = "held" if options.held else options.split or ""
     jobs = options.jobs if len(seeds) == 1 else 1
-    cameras, every = options.cameras or None, options.every
-    return [WorldScene(c, cameras, jobs, every, split=split) for c in configs]
+    cameras, every = options.cameras or None, (options.every, options.sweeps_every)
+    return [WorldScene(c, cameras, jobs, *every, split=split) for c in configs]
 
 
 def write_bags(scenes: list[WorldScene], options: WorldOptions, console: Console) -> int:

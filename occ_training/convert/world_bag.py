@@ -66,6 +66,8 @@ class WorldScene:
             is ("image_2", "image_3").
         jobs: Processes that compute frames.
         every: Compute only frames 0, n, 2n and so on: 5 leaves those of KITTI that have voxels.
+        sweeps_every: Of frames 0, n, 2n and so on between those at least the sweep and the pose
+            (KITTI, KITTI-360); 0 = nothing.
         frames: Frames that were computed already, instead of computing them.
         split: Split it belongs to.
     """
@@ -74,6 +76,7 @@ class WorldScene:
     cameras: tuple[str, ...] | None = None
     jobs: int = 1
     every: int = 1
+    sweeps_every: int = 0
     frames: tuple[Frame, ...] | None = None
     split: str = ""
 
@@ -86,7 +89,8 @@ class WorldScene:
 
     def __repr__(self) -> str:
         """What decides about the content, for the fingerprint of a conversion."""
-        return f"WorldScene({WORLD_VERSION}, {self.config!r}, {self.cameras}, {self.every})"
+        sweeps = f", sweeps {self.sweeps_every}" if self.sweeps_every else ""
+        return f"WorldScene({WORLD_VERSION}, {self.config!r}, {self.cameras}, {self.every}{sweeps})"
 
     def read(self, options: Options, report: Report) -> Content:
         """Plan the scene's messages; each frame is computed when its first message is written.
@@ -100,7 +104,10 @@ class WorldScene:
             scene = replace(scene, rig=replace(scene.rig, cameras=kept))
         film = Film(self._frames(), self._numbers())
         if scene.rig.name in values.KITTI_RIGS or scene.rig.name == "kitti360":
-            return kitti_content(scene, film, "raw" if options.raw_images else "png")
+            content = kitti_content(scene, film, "raw" if options.raw_images else "png")
+            if self.sweeps_every:
+                add_sweeps(content, scene, self._sweeps())
+            return content
         if scene.rig.name == "nuscenes":
             return nuscenes_content(scene, film, "raw" if options.raw_images else "jpeg")
         raise ConfigError(
@@ -114,6 +121,12 @@ class WorldScene:
         return make_frames(
             self.config, Parts(cameras=self.cameras), self._numbers(), jobs=self.jobs
         )
+
+    def _sweeps(self) -> Film:
+        """Frames between those that are whole, of which there is nothing but the sweep."""
+        whole = set(self._numbers())
+        numbers = [i for i in range(0, self.config.frames, self.sweeps_every) if i not in whole]
+        return Film(make_frames(self.config, Parts(voxels=False, cameras=()), numbers), numbers)
 
     def _numbers(self) -> Sequence[int]:
         if self.frames is not None:
@@ -153,7 +166,6 @@ def kitti_content(scene: Scene, film: Film, form: str) -> Content:
     models = camera_models(scene, names)
     add_latched(content, scene, scheme.label_map)
     add_mei(content, scene, names)
-    first = inverse(values.velodyne_base(scene, 0.0)) if is_odometry else np.eye(4)
 
     def make(index: int) -> list[Outgoing]:
         frame, made = film[index], []
@@ -165,11 +177,29 @@ def kitti_content(scene: Scene, film: Film, form: str) -> Content:
         return [*made, world_messages.hashes(frame)]
 
     for index in film.numbers:
-        time_s = float(scene.frame_times[index])
-        stamp_ns = scene.stamp_ns(time_s)
-        add_pose(content, first @ values.velodyne_base(scene, time_s), stamp_ns)
-        content.at(stamp_ns, make, index)
+        content.at(add_kitti_pose(content, scene, index), make, index)
     return content
+
+
+def add_sweeps(content: Content, scene: Scene, film: Film) -> None:
+    """Sweeps between the frames of a drive with the KITTI or KITTI-360 rig."""
+    is_odometry = scene.rig.name in values.KITTI_RIGS
+
+    def make(index: int) -> list[Outgoing]:
+        return list(world_messages.kitti_sweep(film[index], VELODYNE, is_odometry=is_odometry))
+
+    for index in film.numbers:
+        content.at(add_kitti_pose(content, scene, index), make, index)
+
+
+def add_kitti_pose(content: Content, scene: Scene, index: int) -> int:
+    """Pose of a frame, in KITTI odometry from the first one; tells its stamp."""
+    time_s = float(scene.frame_times[index])
+    pose, stamp_ns = values.velodyne_base(scene, time_s), scene.stamp_ns(time_s)
+    if scene.rig.name in values.KITTI_RIGS:
+        pose = inverse(values.velodyne_base(scene, 0.0)) @ pose
+    add_pose(content, pose, stamp_ns)
+    return stamp_ns
 
 
 def nuscenes_content(scene: Scene, film: Film, form: str) -> Content:
