@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +27,15 @@ from occ_perception.systems.vlscene.model import PointQueries
 from occ_perception.systems.vlscene.preprocess import FitKind, ImageFit, choose_fit, prepare_view
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 from occ_perception.systems.vlscene.stereo_pair import pair_geometry
+from occ_training.data.augment import mirrored, swapped_pair
 from occ_training.data.bag_dataset import BagDataset
 from occ_training.data.bag_scene import Bags, SampleSpec
 from occ_training.data.lidar_targets import depth_image, point_targets, see_points
 from occ_training.data.samples import LabelImage, Points, Sample, Voxels
 from occ_training.data.semantickitti_labels import IGNORE, point_table
 
-VOXELS, POINTS, FEATURES, LOGITS, CLASSES = "voxels", "points", "features", "logits", "classes"
+VOXELS, POINTS, FEATURES, LOGITS = "voxels", "points", "features", "logits"
+CLASSES, RIGHT_CLASSES = "classes", "right_classes"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class VLSceneTopics:
         features: Label layer of the teacher's features.
         logits: Label layer of the teacher's class logits.
         classes: Class image for a stand-in teacher.
+        right_classes: The same of the right camera, for mirrored pairs.
     """
 
     left: str = ""
@@ -57,11 +60,36 @@ class VLSceneTopics:
     features: str = ""
     logits: str = ""
     classes: str = ""
+    right_classes: str = ""
 
     def layers(self) -> dict[str, str]:
         """Topics of the label layers, by name."""
-        names = (VOXELS, POINTS, FEATURES, LOGITS, CLASSES)
+        names = (VOXELS, POINTS, FEATURES, LOGITS, CLASSES, RIGHT_CLASSES)
         return {name: topic for name in names if (topic := getattr(self, name))}
+
+
+@dataclass(frozen=True)
+class MirroredPairs:
+    """Mirrors some of the streets; the former right camera is then the left one.
+
+    Attributes:
+        share: Of the samples.
+    """
+
+    share: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A sample, mirrored or not; labels of the former left camera's pixels are left out."""
+        if rng.random() >= self.share:
+            return sample
+        sample = swapped_pair(mirrored(sample))
+        labels = dict(sample.labels)
+        seen_by_right = labels.pop(RIGHT_CLASSES, None)
+        for name in (CLASSES, FEATURES, LOGITS):
+            labels.pop(name, None)
+        if seen_by_right is not None:
+            labels[CLASSES] = seen_by_right
+        return replace(sample, labels=labels)
 
 
 class VLSceneSample(NamedTuple):
@@ -100,7 +128,8 @@ class VLSceneDataset(Dataset[VLSceneSample]):
         config: Sizes of the network.
         topics: Where in the bags things are.
         fit: How images are brought to the network's size.
-        seed: Of the augmentation (none is published).
+        seed: Of the mirroring.
+        mirror: Share of the samples that are mirrored.
     """
 
     def __init__(
@@ -110,6 +139,7 @@ class VLSceneDataset(Dataset[VLSceneSample]):
         topics: VLSceneTopics | None = None,
         fit: FitKind = "auto",
         seed: int = 0,
+        mirror: float = 0.0,
     ) -> None:
         topics = topics or VLSceneTopics()
         self.config, self._fit_kind = config, fit
@@ -119,7 +149,10 @@ class VLSceneDataset(Dataset[VLSceneSample]):
             labels=topics.layers(),
             base_frame=config.frame_id,
         )
-        self.source = BagDataset(bags, spec, seed=seed)
+        if mirror and (topics.features or topics.logits):
+            raise ConfigError("label layers are of the left camera alone: train without mirroring")
+        transform = MirroredPairs(mirror) if mirror else None
+        self.source = BagDataset(bags, spec, transform=transform, seed=seed)
         self._fits: dict[tuple[object, ...], ImageFit] = {}
         self._class_table = torch.from_numpy(point_table())
 

@@ -9,7 +9,7 @@ import torch
 
 from occ_training.engine.recipe import Recipe
 from occ_training.labels.teacher import Teacher
-from occ_training.recipes.catalog import Request
+from occ_training.recipes.request import Request
 from occ_training.recipes.vlscene import VLScenePreset, build_recipe
 from occ_training.recipes.vlscene_data import class_topic, stereo_topics
 from occ_training.recipes.vlscene_validation import Validation
@@ -31,8 +31,8 @@ def _with_class_images(preset: VLScenePreset, request: Request) -> VLScenePreset
     topics = preset.training.topics
     if request.teacher != "toy" or topics.classes:
         return preset
-    left, _ = stereo_topics(request.bags, topics)
-    topics = replace(topics, classes=class_topic(left))
+    left, right = map(class_topic, stereo_topics(request.bags, topics))
+    topics = replace(topics, classes=left, right_classes=right if preset.training.mirror else "")
     return replace(preset, training=replace(preset.training, topics=topics))
 
 

@@ -12,7 +12,7 @@ from occ_perception.eval.protocols import SEMANTICKITTI, RangedMetric
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 from occ_perception.systems.vlscene.view_transformer import PlanCache
 from occ_training.recipes.vlscene import VLScenePreset
-from occ_training.recipes.vlscene_data import VLSceneDataset
+from occ_training.recipes.vlscene_data import VLSceneDataset, VLSceneTopics
 
 
 class Validation:
@@ -24,9 +24,8 @@ class Validation:
     """
 
     def __init__(self, preset: VLScenePreset, bags: Sequence[Path]) -> None:
-        from dataclasses import replace
-
-        topics = replace(preset.training.topics, points="", features="", logits="", classes="")
+        named = preset.training.topics
+        topics = VLSceneTopics(named.left, named.right, named.voxels, points="")
         self._dataset = VLSceneDataset(bags, preset.network, topics, preset.training.fit)
         self._grid = preset.network.grid
 

@@ -33,6 +33,9 @@ class VLSceneConfig:
         voxel_m: Edge length of the predicted voxels.
         lift_shape: Voxels of the volume that features are lifted to.
         upsample: Predicted voxels per lifted voxel along x, y and z.
+        mean_lift: Lift the mean of all that the rays through a voxel bring along instead of the
+            sum, as published. Near voxels are hit by a hundred times as many rays as far ones; what
+            is lifted to coarse voxels from nothing hears only those.
         frame_id: Name of the grid's frame.
         published_slips: Repeat the slips of the published training, around which its weights were
             learnt: stereo looks for depth at disparities that agree with no depth bin; negative
@@ -65,6 +68,7 @@ class VLSceneConfig:
     voxel_m: float = 0.2
     lift_shape: tuple[int, int, int] = (128, 128, 16)
     upsample: tuple[int, int, int] = (2, 2, 2)
+    mean_lift: bool = False
     frame_id: str = "velodyne"
     published_slips: bool = True
     teacher_classes: int = 21  # LSeg prompts, "others" included

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from occ_perception.blocks.backbones import build_backbone, feature_channels
 from occ_perception.blocks.necks.fpn import FPN
 from occ_perception.systems.vlscene.config import VLSceneConfig
-from occ_perception.systems.vlscene.distillation import DistillationOutput, TeacherTargets
+from occ_perception.systems.vlscene.distillation import TeacherTargets
 from occ_perception.systems.vlscene.gssa import SparseUNet
 from occ_perception.systems.vlscene.head import OccupancyHead, PointHead
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
-from occ_perception.systems.vlscene.view_transformer import ViewPlan, ViewTransformer
+from occ_perception.systems.vlscene.view_transformer import ViewOutput, ViewPlan, ViewTransformer
 
 
 class PointQueries(NamedTuple):
@@ -49,18 +49,14 @@ class VLSceneOutput(NamedTuple):
     """What losses need.
 
     Attributes:
+        view: Depth, features and distillation of the images.
         logits: `[B, classes, X, Y, Z]` on `config.grid`, or `[N, classes]` of the voxels that were
-            asked for; class 0 = empty.
-        depth_prob: `[B, D, H, W]` probability of the depth bins in the left view.
-        context: `[B, C, H, W]` features that were lifted.
-        distillation: Outputs for the distillation losses, None without a teacher.
+            asked for; class 0 = empty; None if only the images were wanted.
         point_logits: `[P, classes]` of all samples' points in order, None without points.
     """
 
-    logits: Float[Tensor, "b k x y z"] | Float[Tensor, "n k"]
-    depth_prob: Float[Tensor, "b d h w"]
-    context: Float[Tensor, "b c h w"]
-    distillation: DistillationOutput | None
+    view: ViewOutput
+    logits: Float[Tensor, "b k x y z"] | Float[Tensor, "n k"] | None
     point_logits: Float[Tensor, "p k"] | None
 
 
@@ -128,6 +124,7 @@ class VLScene(nn.Module):
         teacher: TeacherTargets | None = None,
         points: Sequence[PointQueries] = (),
         voxels: Int[Tensor, " n"] | None = None,
+        only_images: bool = False,
     ) -> VLSceneOutput:
         """Logits, and what else the losses need.
 
@@ -138,16 +135,19 @@ class VLScene(nn.Module):
             teacher: The teacher's outputs for the left images, training only.
             points: LiDAR points per sample, training only.
             voxels: Positions in the flattened `[B, X, Y, Z]` whose logits are wanted; None = all.
+            only_images: Leave the voxels out.
         """
         left_map, right_map = self.image_features(left, right)
         view = self.view_transformer(left_map, right_map, self._planned(geometry), teacher)
+        if only_images:
+            return VLSceneOutput(view, None, None)
         scene = self.sparse_unet(view.volume)
         features = self.head(scene)
         logits = (
             self.head.logits(features) if voxels is None else self.head.logits_at(features, voxels)
         )
         point_logits = self._classify(points, scene, left_map) if points else None
-        return VLSceneOutput(logits, view.depth_prob, view.context, view.distillation, point_logits)
+        return VLSceneOutput(view, logits, point_logits)
 
     @torch.no_grad()
     def predict(

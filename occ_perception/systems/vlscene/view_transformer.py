@@ -38,17 +38,20 @@ class ViewPlan:
         camera_right: `[B, 30]` camera vector of the right view.
         to_depth: `[B, D, D]` disparity -> depth resampling.
         pool: Which pixel and depth bin belongs to which voxel.
+        share: `[B, X, Y, Z]` one divided by the number of those; None = sums are lifted.
     """
 
     camera_left: Float[Tensor, "b 30"]
     camera_right: Float[Tensor, "b 30"]
     to_depth: Float[Tensor, "b d d"]
     pool: PoolPlan
+    share: Float[Tensor, "b x y z"] | None = None
 
     def to(self, device: torch.device | str) -> ViewPlan:
         """The same plan on another device."""
         vectors = (t.to(device) for t in (self.camera_left, self.camera_right, self.to_depth))
-        return type(self)(*vectors, self.pool.to(device))
+        share = None if self.share is None else self.share.to(device)
+        return type(self)(*vectors, self.pool.to(device), share)
 
 
 class PlanCache:
@@ -81,12 +84,14 @@ class ViewOutput(NamedTuple):
     Attributes:
         volume: `[B, C, X, Y, Z]` lifted features.
         depth_prob: `[B, D, H, W]` probability of the depth bins in the left view.
+        branch_probs: The two that it was fused from: of both views, of the left one alone.
         context: `[B, C, H, W]` features that were lifted.
         distillation: Outputs for the distillation losses, None without a teacher.
     """
 
     volume: Float[Tensor, "b c x y z"]
     depth_prob: Float[Tensor, "b d h w"]
+    branch_probs: tuple[Float[Tensor, "b d h w"], Float[Tensor, "b d h w"]]
     context: Float[Tensor, "b c h w"]
     distillation: DistillationOutput | None
 
@@ -98,7 +103,7 @@ class ViewTransformer(nn.Module):
         super().__init__()
         channels = config.neck_channels
         self.grid, self.stride = config.lift_grid, config.stride
-        self.published_slips = config.published_slips
+        self.published_slips, self.mean_lift = config.published_slips, config.mean_lift
         self.depth_net = DepthNet(channels, channels, config.context_channels, config.bins)
         self.stereo_net = StereoNet(channels, channels, config.match_channels, config.stereo_groups)
         self.volume_interaction = VolumeInteraction(
@@ -135,11 +140,10 @@ class ViewTransformer(nn.Module):
         """
         geometry.check()
         geometry = geometry.to(self.frustum.device)
-        return ViewPlan(
-            *geometry.camera_vectors(),
-            to_depth=self._to_depth(geometry),
-            pool=plan_pool(self.points(geometry), self.grid),
-        )
+        cameras = geometry.camera_vectors()
+        pool = plan_pool(self.points(geometry), self.grid)
+        share = pool.bounds.diff().clamp(min=1).reciprocal().view(pool.batch, *pool.shape)
+        return ViewPlan(*cameras, self._to_depth(geometry), pool, share if self.mean_lift else None)
 
     def _to_depth(self, geometry: StereoGeometry) -> Float[Tensor, "b d d"]:
         depths = self.frustum[:, 0, 0, 2]
@@ -167,7 +171,10 @@ class ViewTransformer(nn.Module):
         stereo_prob = self.stereo_net(
             left, right, plan.camera_left, plan.camera_right, plan.to_depth
         )
-        depth_prob = self.volume_interaction(stereo_prob, depth_logits.float().softmax(dim=1))
+        mono_prob = depth_logits.float().softmax(dim=1)
+        depth_prob = self.volume_interaction(stereo_prob, mono_prob)
         volume = pool_voxels(depth_prob[:, None], context[:, None], plan.pool)
+        if plan.share is not None:
+            volume = volume * plan.share[:, None]
         distillation = None if teacher is None else self.distillation(context, teacher)
-        return ViewOutput(volume, depth_prob, context, distillation)
+        return ViewOutput(volume, depth_prob, (stereo_prob, mono_prob), context, distillation)

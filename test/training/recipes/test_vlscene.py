@@ -17,9 +17,9 @@ from occ_training.recipes.preset import with_steps
 from occ_training.recipes.vlscene import (
     PRESETS,
     TrainableVLScene,
-    VLSceneLosses,
-    collate,
+    VLSceneOfGivenImages,
 )
+from occ_training.recipes.vlscene_step import LossOptions, VLSceneLosses, collate
 
 TERMS = {
     "voxel_cross_entropy", "voxel_semantic", "voxel_geometric", "depth", "feature", "pixel_label",
@@ -137,6 +137,27 @@ def test_the_weights_of_a_run_load_into_the_system(tmp_path):
     assert info.source == "run, step 1"
     trained = trainer.network.head.classify.weight
     torch.testing.assert_close(network.head.classify.weight, trained, atol=1e-3, rtol=1e-3)
+
+
+def test_a_stage_teaches_its_own_part_alone():
+    torch.manual_seed(0)
+    batch, network = collate([sample(0)]), TrainableVLScene(CONFIG)
+    options = LossOptions(stage="images", branch_weight=0.5)
+    terms = VLSceneLosses(network.plan, options=options)(network, batch)
+    assert set(terms) == {"depth", "depth_stereo", "depth_mono", "feature", "pixel_label"}
+    sum(terms.values()).backward()
+    taught = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert taught == {"backbone", "neck", "view_transformer"}
+
+    network = VLSceneOfGivenImages(CONFIG).train()
+    before = {name: t.clone() for name, t in network.state_dict().items()}
+    terms = VLSceneLosses(network.plan, options=LossOptions(stage="voxels"))(network, batch)
+    assert set(terms) == TERMS - {"depth", "feature", "pixel_label"}
+    sum(terms.values()).backward()
+    taught = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert taught == {"sparse_unet", "head", "point_head"}
+    for name, tensor in network.view_transformer.state_dict(prefix="view_transformer.").items():
+        assert torch.equal(before[name], tensor), name
 
 
 def test_frozen_norms_stay_and_learnt_ones_follow():

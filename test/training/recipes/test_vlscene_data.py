@@ -10,14 +10,15 @@ from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.core.labels import load_label_map
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_training.data.samples import LabelImage, Voxels
-from occ_training.recipes.vlscene import collate
 from occ_training.recipes.vlscene_data import (
     VLSceneDataset,
     VLSceneTopics,
     class_topic,
+    stereo_topics,
     stored_teacher,
     voxel_target,
 )
+from occ_training.recipes.vlscene_step import collate
 
 NANO = VLSceneConfig.nano()
 IMAGES = VLSceneTopics(points="")
@@ -147,3 +148,27 @@ def test_a_stored_answer_comes_back_channels_first():
     answer = stored_teacher(features, features)
     assert answer.features.shape == (4, 2, 3) and answer.features[1, 0, 2] == 9
     assert stored_teacher(features, None) is None
+
+
+def test_a_mirrored_pair_sees_the_mirrored_street(truth_bag):
+    left, right = map(class_topic, stereo_topics([truth_bag], IMAGES))
+    topics = dataclasses.replace(IMAGES, classes=left, right_classes=right)
+    plain = VLSceneDataset([truth_bag], NANO, topics, "published")[1]
+    other = VLSceneDataset([truth_bag], NANO, topics, "published", mirror=1.0)[1]
+    assert torch.equal(other.truth, plain.truth.flip(1))
+    seen_by_right = (other.left - plain.right.flip(2)).abs().mean()
+    assert seen_by_right < 0.5 * (other.left - plain.left.flip(2)).abs().mean()
+    assert other.geometry.calib.item() == pytest.approx(plain.geometry.calib.item())
+    assert (other.class_image == plain.class_image.flip(1)).float().mean() > 0.6
+    assert not torch.equal(other.class_image, plain.class_image.flip(1))
+
+
+def test_the_mirrored_plan_is_the_mirror_of_the_plan(truth_bag):
+    """What the left camera lifts to the left, the mirrored right camera lifts to the right."""
+    plain = VLSceneDataset([truth_bag], NANO, IMAGES)[0].geometry
+    other = VLSceneDataset([truth_bag], NANO, IMAGES, mirror=1.0)[0].geometry
+    ahead = torch.tensor([0.0, 0.0, 1.0])
+    directions = [(g.rots[0, 0] @ ahead) for g in (plain, other)]
+    torch.testing.assert_close(directions[1], directions[0] * torch.tensor([1.0, -1, 1]))
+    baseline = plain.calib.item() / plain.intrins_left[0, 0, 0, 0].item()
+    assert other.trans[0, 0, 1] == pytest.approx(baseline - plain.trans[0, 0, 1].item(), abs=2e-2)
