@@ -68,6 +68,13 @@ def within_range(grid: GridSpec, range_m: float) -> npt.NDArray[np.bool_]:
     return (x[:, None] & y)[..., None]
 
 
+def box_within_range(grid: GridSpec, range_m: float) -> tuple[slice, slice]:
+    """The same as a block of rows and columns, which costs nothing to cut out."""
+    inside = within_range(grid, range_m)[..., 0]
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(*(i[0], i[-1] + 1) if i.size else (0, 0)) for i in (rows, columns))
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores 0..1 of one range; None where the truth knows nothing there.
@@ -104,9 +111,7 @@ class RangedMetric:
         self.protocol, self.grid = protocol, grid
         classes = len(protocol.classes)
         self.metrics = {r: CompletionMetric(classes, IGNORE, device) for r in protocol.ranges_m}
-        self._masks = {
-            r: torch.from_numpy(within_range(grid, r)).to(device) for r in protocol.ranges_m
-        }
+        self._boxes = {r: box_within_range(grid, r) for r in protocol.ranges_m}
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Count a frame.
@@ -124,9 +129,13 @@ class RangedMetric:
                     f"voxels of shape {tuple(volume.shape)} are not on the grid {self.grid.shape}"
                 )
         for range_m, metric in self.metrics.items():
-            inside = self._masks[range_m]
-            is_all = bool(inside.all())
-            metric.update(prediction, target if is_all else target.masked_fill(~inside, IGNORE))
+            box = self._boxes[range_m]
+            metric.update(prediction[box], target[box])
+
+    def add(self, other: RangedMetric) -> None:
+        """Count what another metric of the same protocol has counted."""
+        for range_m, metric in self.metrics.items():
+            metric.add(other.metrics[range_m])
 
     def scores(self) -> dict[float, Scores]:
         """Scores by range, metres."""

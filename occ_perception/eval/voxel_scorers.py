@@ -107,8 +107,8 @@ class CompletionScorer(VoxelScorer):
         if self.metric is None:
             self.metric = RangedMetric(protocol, self.truth.grid, device)
         alone = RangedMetric(protocol, self.truth.grid, device)
-        for metric in (self.metric, alone):
-            metric.update(prediction.labels, target)
+        alone.update(prediction.labels, target)
+        self.metric.add(alone)
         return alone.scores()[max(protocol.ranges_m)].miou
 
     def scores(self) -> Scores:

@@ -51,7 +51,9 @@ def test_uint8_volumes_are_counted():
     assert metric.result().iou == 1
 
 
-@pytest.mark.parametrize(("prediction", "target"), [([4], [0]), ([0], [4]), ([1, 2], [1])])
+@pytest.mark.parametrize(
+    ("prediction", "target"), [([4], [0]), ([0], [4]), ([1, 2], [1]), ([-1], [1]), ([0], [300])]
+)
 def test_impossible_input_is_refused(prediction, target):
     with pytest.raises(PredictionError):
         scored(prediction, target)

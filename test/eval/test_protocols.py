@@ -52,6 +52,18 @@ def test_truth_that_knows_nothing_has_no_score():
     assert scores[51.2].iou is not None
 
 
+def test_counts_of_two_metrics_add_up_to_those_of_one():
+    frames = [tuple(volumes()), tuple(reversed(tuple(volumes())))]
+    whole, parts = RangedMetric(SEMANTICKITTI, COARSE), RangedMetric(SEMANTICKITTI, COARSE)
+    for frame in frames:
+        alone = RangedMetric(SEMANTICKITTI, COARSE)
+        alone.update(*frame)
+        parts.add(alone)
+        whole.update(*frame)
+    assert parts.scores() == whole.scores()
+    assert parts.scores()[51.2].voxels == 2 * parts.scores()[25.6].voxels * 2
+
+
 def test_another_grid_is_refused():
     metric = RangedMetric(SEMANTICKITTI, COARSE)
     with pytest.raises(PredictionError, match="not on the grid"):
