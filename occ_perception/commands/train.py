@@ -168,6 +168,7 @@ def run(options: TrainOptions, console: Console) -> int:
     trainable = find_trainable(options.system)
     recipe = trainable.build(preset, Request(bags, options.val, options.teacher))
     trainer = Trainer(recipe, preset.loop)
+    console.quiet = not trainer.leads
     _describe(trainer, recipe, console)
     if options.dry_run:
         return _dry_run(trainer, console)
@@ -179,6 +180,8 @@ def run(options: TrainOptions, console: Console) -> int:
             f"'{options.output}' holds a run already: give --resume or another --output"
         )
     trainer.fit()
+    if not trainer.leads:
+        return 0
     about = trainable.checkpoint(preset.network)
     target = export_weights(trainer.folder, about, options.output / "weights.safetensors")
     console.print(f"weights: {target}")
@@ -193,6 +196,7 @@ def _describe(trainer: Any, recipe: Any, console: Console) -> None:
     table.add_row("steps", f"{trainer.total_steps} ({trainer.epoch_steps} per epoch)")
     config = trainer.config
     table.add_row("batch", f"{config.batch_size} x {config.accumulate}, {config.precision}")
+    table.add_row("processes", str(trainer.settings["processes"]))
     dropped = {s.name: s.dropped for s in recipe.dataset.source.scenes if s.dropped}
     for name, reasons in dropped.items():
         table.add_row(f"left out of {name}", ", ".join(f"{n} ({r})" for r, n in reasons.items()))

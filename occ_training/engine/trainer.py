@@ -43,7 +43,7 @@ class Trainer:
             raise ConfigError("fp16 needs a GPU; on a CPU train in bf16, or in fp32")
         self._accelerator = Accelerator(
             mixed_precision=_MIXED[config.precision],
-            cpu=config.device == "cpu",
+            cpu=not on_gpu,  # said outright, or processes on CPUs do not find each other
             # Networks with parts that only some losses or no loss at all reach.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
@@ -76,6 +76,11 @@ class Trainer:
     def network(self) -> nn.Module:
         """The network without the wrapper of several processes."""
         return self._accelerator.unwrap_model(self._network)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one process of several that writes and talks."""
+        return self._accelerator.is_main_process
 
     @property
     def epoch(self) -> int:
@@ -113,8 +118,7 @@ class Trainer:
         Raises:
             OccError: Damaged data, a full disk, gradients that are not finite.
         """
-        main = self._accelerator.is_main_process
-        with RunLog(self.config.output, self.total_steps, self.step, active=main) as log:
+        with RunLog(self.config.output, self.total_steps, self.step, active=self.leads) as log:
             while self.step < self.total_steps:
                 self._run_epoch(log)
 
@@ -220,7 +224,7 @@ class Trainer:
             CheckpointError: The disk is full or cannot be written to.
         """
         states = gather_object([random_state()])
-        if not self._accelerator.is_main_process:
+        if not self.leads:
             return
         scaler = self._accelerator.scaler
         checkpoint = Checkpoint(

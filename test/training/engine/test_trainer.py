@@ -120,13 +120,15 @@ def test_resumed_equals_uninterrupted(tmp_path, steps):
     assert_equal_ends(tmp_path / "whole", tmp_path / "parts")
 
 
+def program_env():
+    path = os.pathsep.join((str(PROGRAM.parents[3]), str(PROGRAM.parents[2])))
+    return {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+
+
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     def start(output, seconds):
         command = [sys.executable, str(PROGRAM), str(output), str(seconds)]
-        path = os.pathsep.join((str(PROGRAM.parents[3]), str(PROGRAM.parents[2])))
-        return subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path}
-        )
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=program_env())
 
     killed = start(tmp_path / "killed", 0.05)
     log = tmp_path / "killed/log.jsonl"
@@ -167,6 +169,25 @@ def test_another_world_size_is_refused(tmp_path):
     trainer.settings["processes"] = 2
     with pytest.raises(CheckpointError, match="processes was 1 and is 2"):
         trainer.resume()
+
+
+def test_two_processes_share_the_samples_and_write_one_run(tmp_path):
+    port = str(20000 + os.getpid() % 20000)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
+    assert (
+        subprocess.run(
+            [sys.executable, *launch, str(PROGRAM), str(tmp_path), "0", "auto"],
+            env=program_env(),
+            check=False,
+        ).returncode
+        == 0
+    )
+    checkpoint = CheckpointFolder(tmp_path).newest()
+    assert checkpoint.config["processes"] == 2 and len(checkpoint.training["random"]) == 2
+    assert checkpoint.step == 9  # half as many as one process takes
+    assert [line["step"] for line in log_of(tmp_path)] == list(range(1, 10))
+    with pytest.raises(CheckpointError, match="processes was 2 and is 1"):
+        Trainer(toy_recipe(), toy_loop(tmp_path)).resume()
 
 
 def test_other_workers_and_more_epochs_are_allowed(tmp_path):

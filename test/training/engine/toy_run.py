@@ -92,6 +92,8 @@ def toy_loop(output, **changes):
 
 
 if __name__ == "__main__":
-    trainer = Trainer(toy_recipe(Numbers(seconds=float(sys.argv[2]))), toy_loop(sys.argv[1]))
+    output, seconds, *device = sys.argv[1:]
+    loop = toy_loop(output, **({"device": device[0]} if device else {}))
+    trainer = Trainer(toy_recipe(Numbers(seconds=float(seconds))), loop)
     trainer.resume()
     trainer.fit()
