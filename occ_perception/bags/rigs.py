@@ -15,7 +15,7 @@ from occ_perception.bags.calibrated import (
 from occ_perception.bags.reader import BagReader
 from occ_perception.bags.stereo import find_stereo
 from occ_perception.bags.topics import COMPRESSED
-from occ_perception.core.errors import BagError
+from occ_perception.core.errors import BagError, ConfigError, UnclearCamerasError
 
 STEREO = ("left", "right")
 _BEHIND = {"back", "rear", "side"}  # where a single forward camera does not look
@@ -91,6 +91,20 @@ def rig_in_bag(bag: BagReader, rig: RigTopics) -> RigTopics:
     return RigTopics(images, rig.infos)
 
 
+def by_role(roles: Sequence[str], topics: Sequence[str]) -> dict[str, str]:
+    """Image topics that somebody has named, by role.
+
+    Raises:
+        ConfigError: Fewer or more are named than there are roles.
+    """
+    if len(topics) != len(roles):
+        raise ConfigError(
+            f"{len(topics)} image topics were named, the cameras are {len(roles)}: "
+            f"{', '.join(roles)}"
+        )
+    return dict(zip(roles, topics, strict=True))
+
+
 def named_rig(
     images: Mapping[str, str], infos: Mapping[str, str], *, compressed: bool = False
 ) -> RigTopics:
@@ -144,9 +158,11 @@ def _by_name(
     return found
 
 
-def _missing(bag: BagReader, problem: str, cameras: Iterable[CalibratedTopic]) -> BagError:
+def _missing(
+    bag: BagReader, problem: str, cameras: Iterable[CalibratedTopic]
+) -> UnclearCamerasError:
     images = [topic.name for topic in bag.topics.values() if is_picture(topic)]
-    return BagError(
+    return UnclearCamerasError(
         f"bag {bag.path} has {problem}: name the image topics yourself. "
         f"Image topics: {', '.join(images) or 'none'}; "
         f"with calibration: {', '.join(c.image for c in cameras) or 'none'}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from occ_perception.bags.calibrated import CalibratedTopic, calibrated_topics, is_picture
 from occ_perception.bags.reader import BagReader
-from occ_perception.core.errors import BagError
+from occ_perception.core.errors import BagError, UnclearCamerasError
 
 _Pair = tuple[CalibratedTopic, CalibratedTopic]
 
@@ -38,7 +38,8 @@ def find_stereo(bag: BagReader) -> StereoTopics:
         bag: Open bag.
 
     Raises:
-        BagError: No pair, several, or names that contradict P; the text lists the candidates.
+        UnclearCamerasError: No pair, or several; the text lists the candidates.
+        BagError: Cameras without calibration, or names that contradict P.
     """
     cameras = calibrated_topics(bag)
     pairs = _pairs_by_name(cameras) or _pairs_by_baseline(cameras)
@@ -49,9 +50,10 @@ def find_stereo(bag: BagReader) -> StereoTopics:
             "calibrate the cameras and record the P of the rectified images"
         )
     if len(pairs) != 1:
-        found = "no stereo pair" if not pairs else f"{len(pairs)} stereo pairs"
+        listed = ", ".join(f"{left.image} + {right.image}" for left, right in pairs)
+        found = f"{len(pairs)} stereo pairs ({listed})" if pairs else "no stereo pair"
         images = [t.name for t in bag.topics.values() if is_picture(t)]
-        raise BagError(
+        raise UnclearCamerasError(
             f"bag {bag.path} has {found}: name the left and right image topic yourself. "
             f"Image topics: {', '.join(images) or 'none'}; "
             f"with camera_info: {', '.join(c.image for c in cameras) or 'none'}"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional
 
+from occ_perception.commands.camera_options import cameras_option, unclear_cameras
 from occ_perception.commands.eval_answers import Asked, Source, find_source
 from occ_perception.commands.eval_floors import floor_scores
 from occ_perception.commands.eval_report import show, write_report
@@ -72,6 +73,8 @@ class EvalOptions:
             by stamp (`--submission` writes them), or SemanticKITTI's submission of one sequence,
             named by the number of the first camera's image.
         truth: Topic of the voxel truth.
+        cameras: Image topics of the system's cameras, in the order of its roles (vlscene: left,
+            then right); empty = found in the bags. Needed where a bag has several stereo pairs.
         frames: At most so many frames, evenly spread; of systems with a memory the first of each
             bag; 0 = all.
         queries: For systems of words: folder of a retrieval benchmark in POP-3D's layout, whose
@@ -97,6 +100,7 @@ class EvalOptions:
     wait: bool = True
     predictions: Path | None = None
     truth: str = ""
+    cameras: tuple[str, ...] = ()
     frames: int = 0
     queries: Path | None = None
     floors: Path | None = None
@@ -124,13 +128,15 @@ def run(options: EvalOptions, scratch: Path, console: Console) -> dict[str, Any]
         OccError: Bags, weights or predictions cannot be used.
     """
     _check(options)
-    source = find_source(_asked(options), scratch, console)
-    frames, outcome = _frames(options, source), Outcome()
+    with unclear_cameras(cameras_option(ROLES[options.system])):
+        source = find_source(_asked(options), scratch, console)
+        frames, outcome = _frames(options, source), Outcome()
     if options.benchmarks or options.queries is None:
         outcome = _scored(options, source, frames, console)
     if options.queries is not None:
         given = (source.system, options.bags, options.queries, options.embeddings, options.device)
-        outcome.scores |= retrieval_scores(*given, shuffle=options.shuffle)
+        asked = {"shuffle": options.shuffle, "topics": options.cameras}
+        outcome.scores |= retrieval_scores(*given, **asked)
     document = as_document(outcome, options.bags, about(options, source), source.latency)
     show(document, console)
     if options.output is not None:
@@ -186,6 +192,7 @@ def _asked(options: EvalOptions) -> Asked:
         options.system, options.bags, options.weights, options.preset, options.device,
         options.precision, options.prompts, options.embeddings, options.live, options.wait,
         options.predictions, tuple(_names(options)), options.truth,
+        options.cameras,
     )  # fmt: skip
 
 
@@ -193,7 +200,7 @@ def _frames(options: EvalOptions, source: Source) -> list[BagFrames]:
     """The bags' images; where answers are there already, the vehicle's motion is not needed."""
     roles = ROLES[options.system]
     needs = source.needs if source.is_network else Needs(roles)
-    return [BagFrames(bag, needs, source.grid_frame) for bag in options.bags]
+    return [BagFrames(bag, needs, source.grid_frame, options.cameras) for bag in options.bags]
 
 
 def about(options: EvalOptions, source: Source) -> dict[str, Any]:
@@ -207,6 +214,7 @@ def about(options: EvalOptions, source: Source) -> dict[str, Any]:
         "device": options.device,
         "precision": options.precision,
         "shuffled images": options.shuffle,
+        **({"cameras": list(options.cameras)} if options.cameras else {}),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from occ_perception.bags.rigs import by_role
 from occ_perception.commands.eval_submission import saved_files
 from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
@@ -39,6 +40,7 @@ class Asked:
     predictions: Path | None
     benchmarks: tuple[str, ...]
     truth: str
+    cameras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ def live(asked: Asked, recording: Path, console: Console) -> Source:
     arguments = LaunchArguments(
         bag=str(asked.bags[0]), preset=asked.preset, device=asked.device, output=str(recording),
         weights=str(file.resolve()) if file.is_file() else asked.weights, wait=asked.wait,
-        prompts=asked.prompts,
+        prompts=asked.prompts, images=_named(asked),
     )  # fmt: skip
     run_bag(asked.system, arguments, console)
     summary = summarize(recording)
@@ -139,13 +141,18 @@ def live(asked: Asked, recording: Path, console: Console) -> Source:
     return replace(source, way="live", weights=file.name or "shipped", latency=latency)
 
 
+def _named(asked: Asked) -> dict[str, str]:
+    """Image topics by role, where they were named."""
+    return by_role(ROLES[asked.system], asked.cameras) if asked.cameras else {}
+
+
 def saved(asked: Asked) -> Source:
     """Answers that were kept: a bag of a node's voxels, or files."""
     folder = asked.predictions
     if (folder / "metadata.yaml").is_file():
         return recorded(asked, folder)
     truth = VoxelTopic(asked.bags[0], asked.truth, truth=True)
-    read = saved_files(folder, asked.bags[0], ROLES[asked.system], truth)
+    read = saved_files(folder, asked.bags[0], ROLES[asked.system], truth, asked.cameras)
     return _stored(asked, str(folder), truth.grid, truth.label_map, read)
 
 

@@ -24,7 +24,7 @@ _GROUPS = ("all", "train", "val", "test")
 
 def retrieval_scores(
     system: Any, bags: Sequence[Path], queries: Path, embeddings: str, device: str,
-    *, shuffle: bool = False,
+    *, shuffle: bool = False, topics: Sequence[str] = (),
 ) -> dict[str, Scores]:  # fmt: skip
     """Mean average precision by group of queries.
 
@@ -35,6 +35,7 @@ def retrieval_scores(
         embeddings: File of stored text vectors; empty = the shipped ones.
         device: Where a text encoder would run.
         shuffle: Control: let the voxels of other scans answer.
+        topics: Image topics of the cameras; empty = found in the bags.
 
     Raises:
         OccError: The system knows no words, or a file is missing.
@@ -48,7 +49,7 @@ def retrieval_scores(
 
     names = {bag.name: bag for bag in bags}
     asked = [query for query in read_queries(queries) if query.bag in names]
-    found = evaluate_retrieval(system, names, asked, embed, shuffle=shuffle)
+    found = evaluate_retrieval(system, names, asked, embed, shuffle=shuffle, topics=topics)
     return {f"retrieval, {group}": _of(part) for group, part in _groups(found)}
 
 

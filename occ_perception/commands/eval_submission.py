@@ -61,7 +61,9 @@ def kept(answers: Answers, frames: Sequence[BagFrames], folder: Path, sequence: 
     return written
 
 
-def saved_files(folder: Path, bag: Path, roles: Sequence[str], truth: VoxelTopic) -> Read:
+def saved_files(
+    folder: Path, bag: Path, roles: Sequence[str], truth: VoxelTopic, topics: Sequence[str] = ()
+) -> Read:
     """Reads answers by stamp from files.
 
     Args:
@@ -69,6 +71,7 @@ def saved_files(folder: Path, bag: Path, roles: Sequence[str], truth: VoxelTopic
         bag: The bag that was answered.
         roles: Cameras of the system.
         truth: For shape and ids.
+        topics: Image topics of the cameras; empty = found in the bag.
 
     Raises:
         ConfigError: There are no such files, or several sequences.
@@ -80,7 +83,7 @@ def saved_files(folder: Path, bag: Path, roles: Sequence[str], truth: VoxelTopic
         return lambda stamp: _read_npz(stamped.get(stamp), truth)
     files = find_predictions(folder)
     protocol = find_protocol(truth.label_map.name)
-    source = BagFrames(bag, Needs(tuple(roles)), truth.grid.frame_id)
+    source = BagFrames(bag, Needs(tuple(roles)), truth.grid.frame_id, topics)
     numbers = {stamp_ns: number for number, stamp_ns in enumerate(source.stamps_ns)}
 
     def read(stamp_ns: int) -> Labels | None:

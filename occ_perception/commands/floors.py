@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from occ_perception.commands.camera_options import cameras_option, unclear_cameras
 from occ_perception.core.errors import ConfigError
 from occ_perception.eval.report import percent
+from occ_perception.systems.roles import STEREO
 
 if TYPE_CHECKING:
     from occ_perception.eval.protocols import Scores
@@ -39,6 +41,8 @@ class FloorOptions:
         maps: Floors that were learnt before.
         output: Keep the floors in this file.
         depth: Also unproject the stand-in for a depth network (procedural world).
+        cameras: With --depth: image topics of the left and the right camera; empty = found in the
+            bags. Needed where a bag has several stereo pairs.
     """
 
     bags: Positional[tuple[Path, ...]] = ()
@@ -46,6 +50,7 @@ class FloorOptions:
     maps: Path | None = None
     output: Path | None = None
     depth: bool = False
+    cameras: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(highlight=False)
     if bool(options.train) == bool(options.maps):
         raise ConfigError("give either --train, bags to learn the floors from, or --maps, a file")
+    if options.cameras and not options.depth:
+        raise ConfigError("--cameras belong to --depth: the other floors look at no image")
 
     from occ_training.world.bag_floors import FloorMaps, score_floors
 
@@ -68,8 +75,9 @@ def main(arguments: Sequence[str]) -> int:
         maps.save(options.output)
         console.print(f"floors: {options.output}")
     if options.bags:
-        with console.status("scoring"):
-            scores = score_floors(options.bags, maps, with_depth=options.depth)
+        with console.status("scoring"), unclear_cameras(cameras_option(STEREO)):
+            given = {"with_depth": options.depth, "topics": options.cameras}
+            scores = score_floors(options.bags, maps, **given)
         show(f"floors on {len(options.bags)} bags", scores, console)
     return 0
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import AvoidSubcommands, Positional, arg
 
+from occ_perception.commands.camera_options import unclear_cameras
 from occ_perception.core.errors import ConfigError
 from occ_training.recipes.catalog import RECIPES, find_trainable
 from occ_training.recipes.preset import Preset, with_steps
@@ -33,6 +34,8 @@ Every value of the preset can be changed: --training.rate 2e-4, --loop.batch-siz
 or in a YAML file of the same structure with --config. At the end the weights, averaged if the
 preset averages, lie in OUTPUT/weights.safetensors."""
 
+
+PAIR_OPTIONS = "--training.topics.left LEFT --training.topics.right RIGHT (topics)"
 
 AnyPreset = TypeVar("AnyPreset", bound=Preset)
 
@@ -166,7 +169,8 @@ def run(options: TrainOptions, console: Console) -> int:
     layers = options.layers
     bags = [Bags(path, (layers / path.name,) if layers else ()) for path in options.data]
     trainable = find_trainable(options.system)
-    recipe = trainable.build(preset, Request(bags, options.val, options.teacher))
+    with unclear_cameras(PAIR_OPTIONS):
+        recipe = trainable.build(preset, Request(bags, options.val, options.teacher))
     trainer = Trainer(recipe, preset.loop)
     console.quiet = not trainer.leads
     _describe(trainer, recipe, console)

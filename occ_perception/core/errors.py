@@ -55,6 +55,10 @@ class BagError(OccError):
     reason = "bad bag"
 
 
+class UnclearCamerasError(BagError):
+    """A bag has none or several of the cameras that are wanted: somebody has to name them."""
+
+
 class PredictionError(OccError):
     """A system's output cannot be published (wrong shape, NaN, wrong ids)."""
 

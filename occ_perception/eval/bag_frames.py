@@ -18,7 +18,7 @@ from occ_perception.bags.index import MessageStore, TopicIndex, open_index
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.bags.points import columns_of, find_cloud
 from occ_perception.bags.reader import BagReader
-from occ_perception.bags.rigs import find_rig
+from occ_perception.bags.rigs import by_role, find_rig, named_rig, rig_in_bag
 from occ_perception.bags.transforms import TransformTable
 from occ_perception.core.camera import Camera
 from occ_perception.core.errors import BagError, TransformError
@@ -54,7 +54,7 @@ class BagFrames:
         bag: The bag.
         needs: Which cameras the system wants, and whether it wants the vehicle's motion.
         grid_frame: Frame in which the cameras' poses are wanted.
-        topics: Image topics of the cameras; empty = found in the bag.
+        topics: Image topics of the cameras, with or without /compressed; empty = found in the bag.
 
     Raises:
         OccError: Cameras are missing, without calibration or without a pose.
@@ -67,11 +67,13 @@ class BagFrames:
         self._index = index = open_index(bag)
         self._store, self._types = MessageStore(index.files), MessageTypes()
         cameras = cameras_of_bag(index, self._store)
-        names = tuple(topics) or find_images(bag, needs)
+        names = find_images(bag, needs, topics)
         self._transforms = TransformTable.of_bag(index, self._store)
         self._world = self._fixed_frame() if needs.ego_motion else ""
         self._views: list[tuple[TopicIndex, Camera]] = []
         for role, name in zip(needs.cameras, names, strict=True):
+            if name not in cameras:
+                raise BagError(f"bag {bag}: {name} has no camera_info beside it, so no calibration")
             pose = self._transforms.fixed(grid_frame, cameras[name].frame_id)
             self._views.append((index.topics[name], _camera(role, cameras[name], pose)))
 
@@ -206,15 +208,23 @@ class BagFrames:
         return self._types.decode(topic.msgtype, self._store.read(topic.place(row)))
 
 
-def find_images(bag: Path, needs: Needs) -> tuple[str, ...]:
-    """Image topics of the cameras that a system wants.
+def find_images(bag: Path, needs: Needs, topics: Sequence[str] = ()) -> tuple[str, ...]:
+    """Image topics of the cameras that a system wants, as they are called in the bag.
+
+    Args:
+        bag: The bag.
+        needs: Which cameras.
+        topics: Their names; empty = look for them.
 
     Raises:
         BagError: A camera is missing or not clear.
+        ConfigError: Fewer or more are named than wanted.
     """
+    roles = needs.cameras
+    named = named_rig(by_role(roles, topics), {}) if topics else None
     with BagReader(bag) as reader:
-        images = find_rig(reader, needs.cameras).images
-    return tuple(images[role] for role in needs.cameras)
+        rig = find_rig(reader, roles) if named is None else rig_in_bag(reader, named)
+    return tuple(rig.images[role] for role in roles)
 
 
 def _camera(name: str, source: BagCamera, pose: npt.NDArray[np.float64]) -> Camera:

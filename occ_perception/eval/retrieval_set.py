@@ -129,6 +129,7 @@ def evaluate_retrieval(
     embed: Embed,
     *,
     shuffle: bool = False,
+    topics: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[Found]:
     """Ask a system for words and compare with the points that they mean.
@@ -139,6 +140,7 @@ def evaluate_retrieval(
         queries: What to ask.
         embed: Text embedding of a text, by the text encoder that the system was trained with.
         shuffle: Control: let the voxels of another scan answer.
+        topics: Image topics of the cameras; empty = found in the bags.
         progress: Told the number of queries done.
 
     Raises:
@@ -149,8 +151,12 @@ def evaluate_retrieval(
     found: list[Found] = []
     for number, ((bag, stamp_ns), asked) in enumerate(scans):
         shown = scans[(number + len(scans) // 2) % len(scans)][0] if shuffle else (bag, stamp_ns)
-        vectors = _vectors_at(system, _bag(bags, shown[0]), shown[1])
-        points = _points_at(system, _bag(bags, bag), stamp_ns)
+        sources = [
+            BagFrames(_bag(bags, name), system.needs, system.grid.frame_id, topics)
+            for name in (shown[0], bag)
+        ]
+        vectors = _vectors_at(system, sources[0], shown[1])
+        points = _points_at(sources[1], stamp_ns)
         for query in asked:
             text = system.in_our_space(embed(query.text))[0].to(vectors)
             scores = score_points(vectors, points.to(vectors), text, system.grid)
@@ -183,9 +189,10 @@ def _bag(bags: Mapping[str, Path], name: str) -> Path:
     return bags[name]
 
 
-def _vectors_at(system: LanguageSystem, bag: Path, stamp_ns: int) -> Float[Tensor, "x y z e"]:
+def _vectors_at(
+    system: LanguageSystem, frames: BagFrames, stamp_ns: int
+) -> Float[Tensor, "x y z e"]:
     """The voxels' vectors at a scan, with the key frames before it as history."""
-    frames = BagFrames(bag, system.needs, system.grid.frame_id)
     scans = frames.stamps_of(frames.cloud_topic())
     before = [stamp for stamp in scans if stamp <= stamp_ns][-system.needs.history - 1 :]
     answer: Prediction | None = None
@@ -194,15 +201,14 @@ def _vectors_at(system: LanguageSystem, bag: Path, stamp_ns: int) -> Float[Tenso
         if (given := frames.at(stamp)) is not None:
             answer = infer(system, given, frozenset())
     if answer is None or answer.stamp_ns != stamp_ns:
-        raise BagError(f"bag {bag.name} has no whole set of images at {stamp_ns}")
+        raise BagError(f"bag {frames.bag.name} has no whole set of images at {stamp_ns}")
     return system.vectors()
 
 
-def _points_at(system: LanguageSystem, bag: Path, stamp_ns: int) -> Float[Tensor, "n 3"]:
-    frames = BagFrames(bag, system.needs, system.grid.frame_id)
+def _points_at(frames: BagFrames, stamp_ns: int) -> Float[Tensor, "n 3"]:
     scan = frames.scan(frames.cloud_topic(), stamp_ns)
     if scan is None:
-        raise BagError(f"bag {bag.name} has no scan at {stamp_ns}")
+        raise BagError(f"bag {frames.bag.name} has no scan at {stamp_ns}")
     T = scan.T_grid_lidar
     return torch.from_numpy(scan.points @ T[:3, :3].T + T[:3, 3]).float()
 

@@ -100,15 +100,16 @@ class DepthGuess:
     Args:
         bag: Bag of the procedural world with a colour pair.
         grid: Where the voxels are.
+        cameras: Image topics of the pair; empty = found in the bag.
 
     Raises:
         OccError: The bag has no pair, or not the truth of its pixels.
     """
 
-    def __init__(self, bag: Path, grid: GridSpec) -> None:
+    def __init__(self, bag: Path, grid: GridSpec, cameras: Sequence[str] = ()) -> None:
         self._grid, index = grid, open_index(bag)
         self._store, self._types = MessageStore(index.files), MessageTypes()
-        frames = BagFrames(bag, Needs(STEREO, stereo=True), grid.frame_id)
+        frames = BagFrames(bag, Needs(STEREO, stereo=True), grid.frame_id, cameras)
         self._cameras = frames.cameras
         self._topics = []
         for image in frames.image_topics:
@@ -156,6 +157,7 @@ def score_floors(
     maps: FloorMaps,
     *,
     with_depth: bool = False,
+    topics: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Scores]:
     """Scores of all floors over the truth of bags, at the widest range.
@@ -164,6 +166,7 @@ def score_floors(
         bags: Bags with voxel truth.
         maps: Floors that are the same everywhere.
         with_depth: Floor 4 as well.
+        topics: Image topics of the pair that it is of; empty = found in the bags.
         progress: Told every frame.
 
     Raises:
@@ -172,7 +175,7 @@ def score_floors(
     metrics: dict[str, RangedMetric] = {}
     for bag in bags:
         truth = VoxelTopic(bag, truth=True)
-        depth = DepthGuess(bag, truth.grid) if with_depth else None
+        depth = DepthGuess(bag, truth.grid, topics) if with_depth else None
         for stamp_ns in truth.stamps_ns:
             target = torch.from_numpy(truth.truth_at(stamp_ns))
             answers = dict(maps.maps)

@@ -24,6 +24,15 @@ def street_bag(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def two_pairs_bag(tmp_path_factory):
+    """One instant of a computed street that a grey and a coloured stereo pair see, with truth."""
+    scene = WorldScene(WorldConfig(frames=1, movers=False))
+    folder = tmp_path_factory.mktemp("pairs")
+    assert convert_scene(scene, folder, Options()).problems == []
+    return folder / scene.name
+
+
+@pytest.fixture(scope="session")
 def output_bag(street_bag, tmp_path_factory):
     """What a perfect node would have answered to the first pair; the second pair was dropped."""
     labels = load_label_map("semantickitti")
