@@ -1,10 +1,12 @@
 import json
 import re
+from collections import defaultdict
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from occ_perception.bags.reader import BagReader
 from occ_perception.cli import main
 from occ_perception.core.errors import ConfigError
 
@@ -25,6 +27,21 @@ def test_bags_lie_beside_their_inventory(made):
     assert name == "world_kitti_tiny_7"
     assert inventory["scenes"][name]["problems"] == []
     assert (made / "bags" / name / "metadata.yaml").is_file()
+
+
+def test_every_leaves_the_frames_that_have_truth(tmp_path):
+    """Frames 0 and 5 of 6: half a second apart, both with images, sweep, pose and voxels."""
+    words = ["--frames", "6", "--every", "5", "--cameras", "image_2", "image_3"]
+    assert main(["world", *words, "--bag", str(tmp_path)]) == 0
+    with BagReader(tmp_path / "world_kitti_tiny_7") as bag:
+        stamps = defaultdict(list)
+        for message in bag.messages():
+            stamps[message.topic].append(message.time_ns)
+    sides = [f"/camera_color/{side}/image_rect/compressed" for side in ("left", "right")]
+    (first, last) = stamps[sides[0]]
+    assert last - first == 500_000_000
+    for topic in (sides[1], "/ground_truth/voxels", "/velodyne/points", "/tf"):
+        assert stamps[topic] == [first, last], topic
 
 
 def test_a_street_that_is_there_is_not_made_again(made, capsys):
@@ -65,6 +82,7 @@ def test_a_street_as_a_data_set_on_disk_is_converted_by_the_line_it_prints(tmp_p
     [
         ([], "say what to make"),
         (["--jobs", "0"], "at least one process"),
+        (["--every", "0"], "it is 1 or more"),
         (["--held", "--split", "unit"], "leave out --split"),
         (["--held", "--seed", "1003"], "published split"),
         (["--cameras", "image_9"], "no camera image_9; it has: image_0"),
