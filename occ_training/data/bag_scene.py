@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -165,6 +165,17 @@ class BagScene:
             BagError: A message is damaged or no kind of label.
         """
         return self._label(self._layers[name], int(self._label_rows[name][row]))
+
+    def messages(self, name: str) -> Iterator[Layer]:
+        """All messages of a layer that lie between two poses, also those without an image.
+
+        Raises:
+            BagError: A message is damaged or no kind of label.
+        """
+        layer = self._layers[name]
+        covered = self._covered(layer.topic.stamps_ns) if self._spec.world_frame else slice(None)
+        for row in np.arange(len(layer.topic))[covered].tolist():
+            yield self._label(layer, row)
 
     def label_stamp_ns(self, name: str, row: int) -> int:
         """Stamp of a layer of an instant; nothing is read."""

@@ -16,6 +16,7 @@ from occ_perception.bags.cameras import cameras_of_bag
 from occ_perception.bags.index import MessageStore, open_index
 from occ_perception.blocks.fields.prepare import stretch, view_intrinsics
 from occ_perception.core.errors import CalibrationError, ConfigError
+from occ_training.data.augment import Recolour
 from occ_training.data.bag_scene import Bags, BagScene, SampleSpec
 from occ_training.data.kept import Kept
 from occ_training.data.rectify import FisheyeView
@@ -133,6 +134,11 @@ class PictureDrives:
         return made
 
 
+def recoloured(pictures: Sequence[Picture], change: Recolour) -> list[Picture]:
+    """The pictures with their colours changed, all alike."""
+    return [each._replace(image=_recoloured(each.image, change)) for each in pictures]
+
+
 def subsampled(values: npt.NDArray[np.generic], size: tuple[int, int]) -> Tensor:
     """Values `[H, W]` at the pixels nearest to those of a picture `[h, w]`, never mixed."""
     rows, columns = (
@@ -140,6 +146,11 @@ def subsampled(values: npt.NDArray[np.generic], size: tuple[int, int]) -> Tensor
         for n, have in zip(size, values.shape, strict=True)
     )
     return torch.from_numpy(np.ascontiguousarray(values[np.ix_(rows, columns)]))
+
+
+def _recoloured(image: Tensor, change: Recolour) -> Tensor:
+    pixels: npt.NDArray[np.uint8] = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return torch.from_numpy(np.ascontiguousarray(change(pixels).transpose(2, 0, 1)))
 
 
 def _values(layer: object) -> npt.NDArray[np.generic] | None:

@@ -1,7 +1,8 @@
 """What a LiDAR's lines of sight say about space: where beams passed nothing is, where they end is.
 
 Not part of any published training of density fields, which learn from pictures alone; it lets a
-small network learn in minutes what pictures teach it in days.
+small network learn in minutes what pictures teach it in days. All sweeps of the drive count, so
+that the field learns what lies behind surfaces as well; no voxel truth is read.
 """
 
 from __future__ import annotations
@@ -16,32 +17,54 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occ_perception.geometry.transforms import Matrix
+from occ_perception.core.errors import BagError
+from occ_perception.core.grid import GridSpec
+from occ_perception.geometry.transforms import Matrix, inverse
+from occ_training.data.bag_scene import BagScene
+from occ_training.data.field_views import Place
+from occ_training.data.kept import Kept
 from occ_training.data.samples import Points
+from occ_training.world.masks import entered_by_beams
 
-Cells = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-# Cells along each axis that a key has room for.
-_SPAN = 1 << 20
+LIDAR = "lidar"
+Cells = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.floating]
+_KEPT_DRIVES = 32
+_BEAMS_PER_PASSED = 3  # where a few beams pass, their neighbours do
 
 
 @dataclass(frozen=True)
 class SightSpec:
-    """How much is asked of a sample's sweeps.
+    """Which cells are asked for, and how many.
 
     Attributes:
-        cells: Occupied cells per sample.
-        free_per_cell: Free cells on the beam of each.
-        cell_m: Edge length of the cells, which lie as those of grids in the sensor's frame.
-        range_m: Cells further away are left out.
-        close_m: Half of the free cells are at most so far before the beam's end.
+        occupied: Cells per sample in which a beam ends.
+        free: Cells per sample that beams passed and in which none ends.
+        bands_m: Borders between depths that get equal shares; most cells are far, most beams near.
+        origin_m: Lower corner of the cells' grid in the sensor's frame; SSCBench's by default.
+        cell_m: Edge length of the cells.
+        shape: Number of cells along x, y and z.
+        reach_m: Cells further than this from every place of the scanner are left out: too few beams
+            end there to tell empty from missed.
+        spacing_m: Way between the sweeps that are used.
+        turn_s: Time of a turn of a scanner whose points are not motion-corrected: clockwise, first
+            backwards, forwards at the stamp. 0 = they are.
     """
 
-    cells: int = 768
-    free_per_cell: int = 3
+    occupied: int = 2048
+    free: int = 4096
+    bands_m: tuple[float, ...] = (12.8, 25.6, 38.4)
+    origin_m: tuple[float, float, float] = (0.0, -25.6, -2.0)
     cell_m: float = 0.2
-    range_m: float = 56.0
-    close_m: float = 3.0
+    shape: tuple[int, int, int] = (256, 256, 32)
+    reach_m: float = 20.0
+    spacing_m: float = 2.0
+    turn_s: float = 0.0
+
+    @property
+    def grid(self) -> GridSpec:
+        """The cells."""
+        return GridSpec(self.origin_m, (self.cell_m,) * 3, self.shape, "sensor")
 
 
 class SightPoints(NamedTuple):
@@ -50,7 +73,7 @@ class SightPoints(NamedTuple):
     Attributes:
         points: In the frame of the input's camera, metres.
         occupied: Whether a beam ends in the cell; else one passed through it.
-        known: Cells in view; the others only fill up the batch.
+        known: The others only fill up the batch.
     """
 
     points: Float[Tensor, "b n 3"]
@@ -62,87 +85,208 @@ class SightPoints(NamedTuple):
         return SightPoints(*(part.to(device) for part in self))
 
 
-@dataclass(frozen=True, eq=False)
-class Beams:
-    """The beams of several sweeps in the frame of the first one's sensor.
+def collate_sight(samples: Sequence[SightPoints | None]) -> SightPoints | None:
+    """A batch of samples of one each."""
+    known = [sample for sample in samples if sample is not None]
+    return SightPoints(*map(torch.cat, zip(*known, strict=True))) if known else None
+
+
+class Sweep(NamedTuple):
+    """One turn of the scanner.
 
     Attributes:
-        keys: Sorted keys of all cells in which a beam ends.
-        origins: `[n, 3]` metres; of one beam per cell in view.
-        ends: `[n, 3]` metres.
-        T_cam_sensor: `[4, 4]` sensor to the input's camera.
-        K: `[3, 3]` normalised intrinsics of the input.
+        origins: `[n, 3]` where each beam starts, metres; world axes.
+        ends: `[n, 3]` where it ends.
     """
 
-    keys: Cells
     origins: Floats
     ends: Floats
+
+
+class DriveSweeps(NamedTuple):
+    """All sweeps of a drive.
+
+    Attributes:
+        start: `[3]` place in the world that their coordinates count from, which may be kilometres
+            from the world's origin.
+        sweeps: In order.
+    """
+
+    start: Floats
+    sweeps: Sequence[Sweep]
+
+
+class SeenCells(NamedTuple):
+    """Cells in an input's view by the state that the drive's beams tell, in bands of depth.
+
+    Attributes:
+        occupied: Flat indices into the grid.
+        free: The same.
+        T_cam_sensor: `[4, 4]` sensor to the input's camera.
+    """
+
+    occupied: tuple[Cells, ...]
+    free: tuple[Cells, ...]
     T_cam_sensor: Matrix
-    K: Matrix
 
 
-def gather_beams(
-    sweeps: Sequence[Points], T_cam_sensor: Matrix, K: Matrix, spec: SightSpec
-) -> Beams:
-    """Beams of sweeps that end in the input's view, one per cell.
+class SightSource:
+    """Cells for the inputs of drives; what a drive's beams tell is found out once.
 
     Args:
-        sweeps: Sweeps with poses, that of the input's instant first.
+        spec: Which cells.
+        kept: Instants whose cells are kept.
+    """
+
+    def __init__(self, spec: SightSpec, kept: int) -> None:
+        self._spec = spec
+        self._sweeps: Kept[str, DriveSweeps] = Kept(_KEPT_DRIVES)
+        self._states: Kept[tuple[str, int], npt.NDArray[np.int8]] = Kept(kept)
+        self._cells: Kept[Place, SeenCells] = Kept(2 * kept)
+
+    def draw(self, place: Place, K: Float[Tensor, "3 3"], rng: np.random.Generator) -> SightPoints:
+        """Random cells in an input's view, as a batch of one.
+
+        Args:
+            place: The input.
+            K: Its normalised intrinsics.
+            rng: Chooses.
+
+        Raises:
+            BagError: The drive has no points.
+        """
+        cells = self._cells.get(place, lambda: self._seen_from(place, K.double().numpy()))
+        return draw_cells(cells, self._spec, rng)
+
+    def _seen_from(self, place: Place, K: Matrix) -> SeenCells:
+        scene, row, _ = place
+        state = self._states.get((scene.name, row), lambda: self._state(place))
+        return seen_cells(state, sensor_in_camera(place, sweep_at(place)), K, self._spec)
+
+    def _state(self, place: Place) -> npt.NDArray[np.int8]:
+        scene = place.scene
+        drive = self._sweeps.get(scene.name, lambda: drive_sweeps(scene, self._spec))
+        own = sweep_at(place)
+        T = own.T_world_base @ own.T_base_sensor
+        T[:3, 3] -= drive.start
+        return cell_states(drive.sweeps, T, self._spec)
+
+
+def sweep_at(place: Place) -> Points:
+    """The LiDAR's points of an instant.
+
+    Raises:
+        BagError: The layer has no points.
+    """
+    return _checked(place.scene.label(LIDAR, place.row), place.scene)
+
+
+def sensor_in_camera(place: Place, points: Points) -> Matrix:
+    """Pose `[4, 4]` of the LiDAR in a place's camera."""
+    camera = place.scene.rig(place.row)[place.camera][0]
+    return np.linalg.inv(camera.T_base_cam) @ points.T_base_sensor
+
+
+def drive_sweeps(scene: BagScene, spec: SightSpec) -> DriveSweeps:
+    """All sweeps of a drive, those between the images too, some way apart.
+
+    Raises:
+        BagError: The layer has no points.
+    """
+    points = [_checked(layer, scene) for layer in scene.messages(LIDAR)]
+    poses = [each.T_world_base @ each.T_base_sensor for each in points]
+    places = np.array([T[:3, 3] for T in poses])
+    times = np.array([each.stamp_ns for each in points]) / 1e9
+    speeds = np.gradient(places, times, axis=0) if len(points) > 1 else np.zeros((1, 3))
+    sweeps, last = [], None
+    for each, T, place, speed in zip(points, poses, places - places[0], speeds, strict=True):
+        if last is not None and np.linalg.norm(place - last) < spec.spacing_m:
+            continue
+        last, xyz = place, each.xyz
+        late = -spec.turn_s * np.arctan2(xyz[:, 1], xyz[:, 0]) / (2 * np.pi)
+        origins = (place + late[:, None] * speed).astype(np.float32)
+        sweeps.append(Sweep(origins, xyz @ T[:3, :3].T.astype(np.float32) + origins))
+    return DriveSweeps(places[0], sweeps)
+
+
+def cell_states(
+    sweeps: Sequence[Sweep], T_world_sensor: Matrix, spec: SightSpec
+) -> npt.NDArray[np.int8]:
+    """`[X, Y, Z]`: 1 where a beam ends, 0 where beams only pass, -1 where nothing is known.
+
+    Args:
+        sweeps: Of the drive.
+        T_world_sensor: `[4, 4]` where the grid stands, in the sweeps' coordinates.
+        spec: The cells.
+    """
+    grid, to_sensor = spec.grid, inverse(T_world_sensor)
+    passed, hit = np.zeros(spec.shape, np.bool_), np.zeros(spec.shape, np.bool_)
+    near = np.zeros(spec.shape[:2], np.bool_)
+    x, y = np.meshgrid(grid.axis_centers(0), grid.axis_centers(1), indexing="ij")
+    furthest_m = np.linalg.norm(grid.upper_m) + spec.reach_m
+    for sweep in sweeps:
+        place = to_sensor[:3, :3] @ sweep.origins[0] + to_sensor[:3, 3]
+        if np.linalg.norm(place) > furthest_m:
+            continue
+        near |= np.hypot(x - place[0], y - place[1]) < spec.reach_m
+        some = slice(None, None, _BEAMS_PER_PASSED)
+        entered_by_beams(grid, T_world_sensor, sweep.origins[some], sweep.ends[some], passed)
+        index, inside = grid.index_of(sweep.ends @ to_sensor[:3, :3].T + to_sensor[:3, 3])
+        hit[tuple(index[inside].T)] = True
+    state = np.where(hit, 1, np.where(passed, 0, -1)).astype(np.int8)
+    state[~near] = -1
+    return state
+
+
+def seen_cells(
+    state: npt.NDArray[np.int8], T_cam_sensor: Matrix, K: Matrix, spec: SightSpec
+) -> SeenCells:
+    """The known cells in an input's view.
+
+    Args:
+        state: `cell_states`' answer.
         T_cam_sensor: `[4, 4]` sensor to the input's camera.
         K: `[3, 3]` normalised intrinsics of the input.
-        spec: Cells.
+        spec: The cells.
     """
-    poses = [sweep.T_world_base @ sweep.T_base_sensor for sweep in sweeps]
-    to_first = [np.linalg.solve(poses[0], pose) for pose in poses]
-    ends = [s.xyz @ T[:3, :3].T + T[:3, 3] for s, T in zip(sweeps, to_first, strict=True)]
-    origins = np.concatenate(
-        [np.broadcast_to(T[:3, 3], e.shape) for T, e in zip(to_first, ends, strict=True)]
-    )
-    ends = np.concatenate(ends)
-    keys = _keys(ends, spec.cell_m)
-    kept, first = np.unique(keys, return_index=True)
-    near = np.linalg.norm(ends[first], axis=1) < spec.range_m
-    first = first[near & _in_view(ends[first], T_cam_sensor, K)]
-    return Beams(
-        kept, origins[first].astype(np.float32), ends[first].astype(np.float32), T_cam_sensor, K
+    flat = np.flatnonzero(state >= 0).astype(np.int32)
+    centres = cell_centres(flat, spec) @ T_cam_sensor[:3, :3].T + T_cam_sensor[:3, 3]
+    uvw = centres @ K.T
+    ahead = uvw[:, 2] > 0
+    uv = uvw[:, :2] / np.where(ahead, uvw[:, 2], 1.0)[:, None]
+    seen = ahead & (np.abs(uv) < 1).all(axis=1)
+    flat, band = flat[seen], np.digitize(centres[seen, 2], spec.bands_m)
+    is_occupied = state.ravel()[flat] == 1
+    numbers = range(len(spec.bands_m) + 1)
+    return SeenCells(
+        tuple(flat[is_occupied & (band == number)] for number in numbers),
+        tuple(flat[~is_occupied & (band == number)] for number in numbers),
+        T_cam_sensor,
     )
 
 
-def draw_cells(beams: Beams, spec: SightSpec, rng: np.random.Generator) -> SightPoints:
-    """Random occupied cells and free ones on their beams, as a batch of one."""
-    if not len(beams.ends):
-        total = spec.cells * (1 + spec.free_per_cell)
-        nothing = torch.zeros(1, total, dtype=torch.bool)
-        return SightPoints(torch.zeros(1, total, 3), nothing, nothing)
-    chosen = rng.integers(len(beams.ends), size=spec.cells)
-    origins, ends = beams.origins[chosen, None], beams.ends[chosen, None]
-    length = np.linalg.norm(ends - origins, axis=-1)
-    share = rng.random((spec.cells, spec.free_per_cell), dtype=np.float32)
-    close = 1 - np.minimum(share * spec.close_m / length, 1)
-    is_close = rng.random(share.shape) < 0.5
-    passed = origins + np.where(is_close, close, share)[..., None] * (ends - origins)
-    cells = np.concatenate([ends, passed], axis=1).reshape(-1, 3)
-    centres = (np.floor(cells / spec.cell_m) + 0.5) * spec.cell_m
-    ended = np.isin(_keys(cells, spec.cell_m), beams.keys)
-    wanted = np.zeros((spec.cells, 1 + spec.free_per_cell), np.bool_)
-    wanted[:, 0] = True
-    # What one beam passed, another may have hit.
-    known = (wanted.ravel() | ~ended) & _in_view(centres, beams.T_cam_sensor, beams.K)
-    T = beams.T_cam_sensor
-    points = (centres @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
-    batch = (points, wanted.ravel(), known)
+def draw_cells(cells: SeenCells, spec: SightSpec, rng: np.random.Generator) -> SightPoints:
+    """Random cells, of every band the same number, as a batch of one."""
+    flat, known = [], []
+    for bands, total in ((cells.occupied, spec.occupied), (cells.free, spec.free)):
+        count = total // len(bands)
+        for band in bands:
+            known.append(np.full(count, len(band) > 0))
+            flat.append(band[rng.integers(len(band), size=count)] if len(band) else np.zeros(count))
+    T, each = cells.T_cam_sensor, spec.occupied // len(cells.occupied) * len(cells.occupied)
+    index = np.concatenate(flat).astype(np.int32)
+    points = (cell_centres(index, spec) @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+    batch = (points, np.arange(len(index)) < each, np.concatenate(known))
     return SightPoints(*(torch.from_numpy(part)[None] for part in batch))
 
 
-def _keys(points: npt.NDArray[np.floating], cell_m: float) -> Cells:
-    cells = np.floor(points / cell_m).astype(np.int64) + _SPAN // 2
-    return (cells[:, 0] * _SPAN + cells[:, 1]) * _SPAN + cells[:, 2]
+def cell_centres(flat: Cells, spec: SightSpec) -> Floats:
+    """`[n, 3]` centres of cells in the sensor's frame, metres."""
+    index = np.stack(np.unravel_index(flat, spec.shape), axis=1)
+    return (index + 0.5) * spec.cell_m + spec.origin_m
 
 
-def _in_view(
-    points: npt.NDArray[np.floating], T_cam_sensor: Matrix, K: Matrix
-) -> npt.NDArray[np.bool_]:
-    uvw = (points @ T_cam_sensor[:3, :3].T + T_cam_sensor[:3, 3]) @ K.T
-    ahead = uvw[:, 2] > 0.5
-    uv = uvw[:, :2] / np.where(ahead, uvw[:, 2], 1.0)[:, None]
-    return ahead & (np.abs(uv) < 1).all(axis=1)
+def _checked(layer: object, scene: BagScene) -> Points:
+    if not isinstance(layer, Points):
+        raise BagError(f"drive {scene.name}: the topic of LiDAR points has something else")
+    return layer

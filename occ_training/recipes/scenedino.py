@@ -16,16 +16,18 @@ from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.targets import FeatureTargets
 from occ_training.data.field_views import ViewTimes
 from occ_training.data.patches import random_cells
+from occ_training.data.sight import SightSpec
 from occ_training.data.views import MultiView, paired_partition
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import Schedule, StepCosine, StepDrops, Warmup
 from occ_training.labels.patch_features import FrozenTwin, PatchTeacher
+from occ_training.recipes.field_sight import sight_term
 from occ_training.recipes.preset import Preset
+from occ_training.recipes.rendered_patches import view_zero
 from occ_training.recipes.scenedino_data import FieldBatch, collate_views
 from occ_training.recipes.scenedino_step import (
     Draws,
     LossWeights,
-    StepResult,
     Taught,
     train_step,
 )
@@ -45,8 +47,13 @@ class SceneDinoTraining:
             lies between its patches.
         weights: Of the loss terms.
         times: When the views of a sample are taken.
-        start: Folder of an earlier run of the same network whose newest checkpoint is the start;
-            empty = the teacher's weights, or random ones.
+        jitters_colours: Change the colours of a sample's views at random, all alike.
+        lidar: Topic of the points for `weights.sight`.
+        sight: Cells that the LiDAR tells of, if `weights.sight` asks for them.
+        picture_share: Share of the steps that have the published terms; in the others the LiDAR
+            alone teaches, which is cheaper by far.
+        start: Weights of the same network, or folder of a run of it whose newest checkpoint is
+            the start; empty = the teacher's weights, or random ones.
     """
 
     rate: float = 1e-4
@@ -57,6 +64,10 @@ class SceneDinoTraining:
     moves_grid: bool = True
     weights: LossWeights = field(default_factory=LossWeights)
     times: ViewTimes = field(default_factory=ViewTimes)
+    jitters_colours: bool = False
+    lidar: str = "/velodyne/points"
+    sight: SightSpec = field(default_factory=SightSpec)
+    picture_share: float = 1.0
     start: str = ""
 
 
@@ -85,20 +96,24 @@ def dinov2(output: Path) -> SceneDinoPreset:
     return replace(preset, network=network, training=SceneDinoTraining(patches=8))
 
 
-def nano(output: Path, steps: int = 2400) -> SceneDinoPreset:
-    """The small network from nothing, on one core of a CPU: about 0.3 s of it per step.
+def nano(output: Path, steps: int = 5000) -> SceneDinoPreset:
+    """The small network from nothing, on one core of a CPU: less than half a second per step.
 
-    So short a training leans on the features, which say more of a place than its colours do, and
-    needs help to make surfaces sharp.
+    Pictures alone teach a field in days, not in minutes. So beside the published terms, which a
+    few steps have, the LiDAR says where space is free and where it is not.
     """
     training = SceneDinoTraining(
         rate=2e-3,
         encoder_rate=5e-4,
         schedule=StepCosine(steps, warmup=Warmup(100, 0.01)),
-        weights=LossWeights(rgb=3.0, feature=1.0, concentration=2.0),
+        weights=LossWeights(feature=1.0, sight=1.0),
+        patches=4,
+        jitters_colours=True,
+        sight=SightSpec(turn_s=0.1),
+        picture_share=0.25,
     )
     loop = LoopConfig(
-        output, epochs=1_000_000, steps=steps, batch_size=1, clip_norm=1.0, precision="bf16",
+        output, epochs=1_000_000, steps=steps, batch_size=2, clip_norm=1.0, precision="bf16",
         workers=0, checkpoint_every=100, keep=2,
     )  # fmt: skip
     return SceneDinoPreset(replace(SceneDinoConfig.nano(), classes=0), training, loop)
@@ -116,17 +131,32 @@ class TrainableSceneDino(SceneDino):
 
     Args:
         config: Sizes.
+        cell_m: Edge length of the cells of `FieldBatch.sight`.
     """
 
-    def __init__(self, config: SceneDinoConfig) -> None:
+    def __init__(self, config: SceneDinoConfig, cell_m: float = SightSpec.cell_m) -> None:
         super().__init__(config)
         self.targets = FeatureTargets(config)
+        self._cell_m = cell_m
 
     def forward(  # type: ignore[override]
-        self, views: MultiView, draws: Draws, weights: LossWeights, taught: Taught | None = None
-    ) -> StepResult:
-        """All losses of a batch."""
-        return train_step(self, self.targets, views, draws, weights, taught)
+        self,
+        batch: FieldBatch,
+        draws: Draws,
+        weights: LossWeights,
+        taught: Taught | None = None,
+        pictures: bool = True,
+    ) -> dict[str, Tensor]:
+        """Unweighted terms of a batch: those of pictures, if they are wanted, and the LiDAR's."""
+        views, terms = batch.views, {}
+        if pictures:
+            step = train_step(self, self.targets, views, draws, weights, taught)
+            terms, encoded = dict(step.terms), step.encoded
+        else:
+            encoded = view_zero(self.encode(views.images[:, 0], flip=draws.flip), views)
+        if batch.sight is not None:
+            terms["sight"] = sight_term(self.field, encoded, batch.sight, self._cell_m)
+        return terms
 
     def parameter_groups(self, training: SceneDinoTraining) -> list[dict[str, object]]:
         """Parameters with their learning rates; the frozen twin has none."""
@@ -159,9 +189,9 @@ class FieldLosses:
     def __call__(self, network: nn.Module, batch: FieldBatch) -> dict[str, Tensor]:
         """Weighted losses of a batch by name."""
         taught = None if self._teacher is None else Taught(self._teacher, batch.surfaces)
-        weights = self._training.weights
-        draws = self.draw(batch.views)
-        terms = network(batch.views, draws, weights, taught).terms
+        weights, share = self._training.weights, self._training.picture_share
+        pictures = share >= 1 or float(torch.rand(())) < share
+        terms = network(batch, self.draw(batch.views), weights, taught, pictures)
         return {name: getattr(weights, name) * value for name, value in terms.items()}
 
     def draw(self, views: MultiView) -> Draws:
@@ -204,7 +234,7 @@ def build_recipe(
     """
     training, config = preset.training, preset.network
     torch.manual_seed(preset.loop.seed)
-    network = TrainableSceneDino(config)
+    network = TrainableSceneDino(config, training.sight.cell_m)
     if start is not None:
         start(network)
     schedule: Schedule = training.schedule

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from occ_training.convert.kitti360_labels import kitti360_train_ids
+from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import SampleViews, ViewTimes, multi_view, unit_range
-from occ_training.data.posed_pictures import Picture, PictureDrives
+from occ_training.data.posed_pictures import Picture, PictureDrives, recoloured
+from occ_training.data.sight import SightPoints, SightSource, SightSpec, collate_sight
 from occ_training.data.views import MultiView, cat_views
 from occ_training.labels.patch_features import Surfaces
 
@@ -24,15 +26,17 @@ class FieldBatch(NamedTuple):
     Attributes:
         views: The views, the input first.
         surfaces: What is really there, for stand-ins; None in real drives.
+        sight: Cells whose state the LiDAR tells, or None.
     """
 
     views: MultiView
     surfaces: Surfaces | None = None
+    sight: SightPoints | None = None
 
     def to(self, device: torch.device) -> FieldBatch:
         """The same on another device."""
         surfaces = self.surfaces and Surfaces(*(x.to(device) for x in self.surfaces))
-        return FieldBatch(self.views.to(device), surfaces)
+        return FieldBatch(self.views.to(device), surfaces, self.sight and self.sight.to(device))
 
 
 class InputBatch(NamedTuple):
@@ -59,6 +63,7 @@ def collate_views(samples: Sequence[FieldBatch]) -> FieldBatch:
     return FieldBatch(
         cat_views([sample.views for sample in samples]),
         Surfaces(*map(torch.cat, zip(*surfaces, strict=True))) if surfaces else None,
+        collate_sight([sample.sight for sample in samples]),
     )
 
 
@@ -74,10 +79,21 @@ class MultiViewDataset(Dataset[FieldBatch]):
         source: Pictures of the drives with `field_views.CAMERAS`.
         times: When views are taken.
         seed: Of the choice of the fisheyes' frames.
+        sight: What the LiDAR's beams tell on the whole drive, or None.
+        colours: Random change of colours, the same for all views of a sample; None = none.
     """
 
-    def __init__(self, source: PictureDrives, times: ViewTimes, seed: int = 0) -> None:
+    def __init__(
+        self,
+        source: PictureDrives,
+        times: ViewTimes,
+        seed: int = 0,
+        sight: SightSpec | None = None,
+        colours: ColourJitter | None = None,
+    ) -> None:
         self.source, self._views = source, SampleViews(source, times, seed)
+        self._sight = sight and SightSource(sight, source.spec.kept)
+        self._colours = colours
 
     def set_epoch(self, epoch: int) -> None:
         """Make the choice of frames anew."""
@@ -93,9 +109,13 @@ class MultiViewDataset(Dataset[FieldBatch]):
             IndexError: There is no such sample.
             OccError: A message is damaged.
         """
-        places = self._views.places(index, self._views.random(index))
+        rng = self._views.random(index)
+        places = self._views.places(index, rng)
         pictures = self._views.pictures(places)
-        return FieldBatch(multi_view(pictures), surfaces_of(pictures))
+        if self._colours is not None:
+            pictures = recoloured(pictures, self._colours.draw(rng))
+        sight = self._sight and self._sight.draw(places[0], pictures[0].K, rng)
+        return FieldBatch(multi_view(pictures), surfaces_of(pictures), sight)
 
 
 class InputDataset(Dataset[InputBatch]):

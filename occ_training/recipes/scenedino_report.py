@@ -20,23 +20,32 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from occ_perception.core.errors import BagError
 from occ_perception.core.types import FrameSet
 from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.eval.sscbench import CLASSES as CLASS_COUNT
-from occ_perception.eval.sscbench import GRID, RANGES_M, SscBenchMetric, SscBenchResult
+from occ_perception.eval.sscbench import (
+    GRID,
+    RANGES_M,
+    SscBenchMetric,
+    SscBenchResult,
+    labels_of_raw,
+)
+from occ_perception.eval.voxel_occupancy import INVALID
 from occ_perception.systems.base import Context
 from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.system import SceneDinoSystem
 from occ_perception.weights.load import load_weights
-from occ_training.data.bag_scene import Bags
+from occ_training.data.bag_scene import Bags, BagScene, SampleSpec
 from occ_training.data.field_views import STEREO
 from occ_training.data.posed_pictures import CLASSES, DEPTH, Picture, PictureDrives, PictureSpec
+from occ_training.data.samples import Voxels
 from occ_training.labels.toy_patches import ToyPatchNetwork
 from occ_training.recipes.scenedino_baseline import PatchClusters
-from occ_training.recipes.scenedino_validation import truths
 from occ_training.world.floors import BlindGuess
 from occ_training.world.rigs import VELODYNE_HEIGHT_M
 
+VOXELS = "/ground_truth/voxels"
 _GROUND = (7, 8, 12)  # road, sidewalk, terrain among the 15 classes
 _PICTURE_SIZE, _PATCH = (192, 640), 16  # the baseline sees twice the size of the nano network
 Volume = Int[Tensor, "x y z"]
@@ -85,6 +94,25 @@ def instants(bags: Sequence[Path], system: SceneDinoSystem) -> Iterator[Instant]
             frames = source.at(stamp_ns)
             if frames is not None and stamp_ns in rows:
                 yield Instant(frames, truth, drive.picture(scene, rows[stamp_ns], 0))
+
+
+def truths(bag: Path) -> dict[int, Int[Tensor, "x y z"]]:
+    """Voxel truth of a bag in the 15 classes, by stamp; 255 where it is not known.
+
+    Raises:
+        BagError: There is none, or it is on another grid.
+    """
+    scene = BagScene(Bags(bag), SampleSpec(labels={"voxels": VOXELS}))
+    found = {}
+    for row in scene.anchors.tolist():
+        voxels = scene.label("voxels", row)
+        if not isinstance(voxels, Voxels) or voxels.labels is None or voxels.grid != GRID:
+            raise BagError(f"bag {bag}: {VOXELS} holds no classes on SSCBench's grid")
+        raw = torch.from_numpy(voxels.labels.astype(np.int64))
+        if voxels.known is not None:
+            raw = raw.masked_fill(~torch.from_numpy(voxels.known), INVALID)
+        found[scene.stamp_ns(row)] = labels_of_raw(raw)
+    return found
 
 
 def answered(system: SceneDinoSystem, frames: FrameSet) -> tuple[Volume, Bool[Tensor, "x y z"]]:

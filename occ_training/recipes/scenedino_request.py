@@ -10,20 +10,24 @@ from torch import nn
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.scenedino.model import SceneDino
+from occ_perception.systems.scenedino.system import SceneDinoSystem
+from occ_perception.weights.files import describe
 from occ_perception.weights.load import load_weights
+from occ_training.data.augment import ColourJitter
 from occ_training.data.bag_scene import Bags
 from occ_training.data.field_views import CAMERAS
 from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, PictureSpec
+from occ_training.data.sight import LIDAR
 from occ_training.engine.checkpointing import CheckpointError, CheckpointFolder
 from occ_training.engine.recipe import Recipe
 from occ_training.labels.toy_patches import ToyPatchNetwork
+from occ_training.recipes.field_validation import Validation
 from occ_training.recipes.request import Request
 from occ_training.recipes.scenedino import SceneDinoPreset, TrainableSceneDino, build_recipe
-from occ_training.recipes.scenedino_classes import ClassesPreset, SemanticSceneDino
+from occ_training.recipes.scenedino_classes import ClassesPreset
 from occ_training.recipes.scenedino_classes import build_recipe as build_classes_recipe
 from occ_training.recipes.scenedino_data import InputDataset, MultiViewDataset
 from occ_training.recipes.scenedino_naming import Naming
-from occ_training.recipes.scenedino_validation import Validation
 
 TOY = "toy"
 
@@ -34,16 +38,27 @@ def build_field(preset: SceneDinoPreset, request: Request) -> Recipe:
     Raises:
         OccError: Bags, teacher or initial weights cannot be used.
     """
-    config, is_toy = preset.network, request.teacher == TOY
+    config, training, is_toy = preset.network, preset.training, request.teacher == TOY
     truth = (CLASSES, DEPTH) if is_toy else ()
-    drives = PictureDrives(request.bags, PictureSpec(CAMERAS, config.input_size, truth))
-    dataset = MultiViewDataset(drives, preset.training.times, preset.loop.seed)
+    has_sight = bool(training.weights.sight)
+    drives = PictureDrives(
+        request.bags,
+        PictureSpec(CAMERAS, config.input_size, truth),
+        {LIDAR: training.lidar} if has_sight else {},
+    )
+    dataset = MultiViewDataset(
+        drives,
+        training.times,
+        preset.loop.seed,
+        training.sight if has_sight else None,
+        ColourJitter() if training.jitters_colours else None,
+    )
     return build_recipe(
         preset,
         dataset,
         ToyPatchNetwork(config.feature_channels) if is_toy else None,
         start=lambda network: begin(network, preset, request.teacher),
-        validate=Validation(config, request.val) if request.val else None,
+        validate=Validation(SceneDinoSystem(config), request.val) if request.val else None,
         bags=tuple(scene.name for scene in drives.scenes),
     )
 
@@ -75,15 +90,17 @@ def build_classes(preset: ClassesPreset, request: Request) -> Recipe:
     )
 
 
-def fill_field(network: SemanticSceneDino, weights: Path) -> None:
-    """Fill everything but the semantic head with weights of the first stage.
+def fill_field(network: SceneDino, weights: Path) -> None:
+    """Fill everything but the semantic head with weights of either stage.
 
     Raises:
         WeightsError: They are of another system or network.
     """
-    first = SceneDino(replace(network.config, classes=0))
-    load_weights(first, weights, "scenedino")
-    network.load_state_dict(first.state_dict(), strict=False)
+    classes = int(describe(weights).config.get("classes", 0))
+    whole = SceneDino(replace(network.config, classes=classes))
+    load_weights(whole, weights, "scenedino")
+    state = {k: v for k, v in whole.state_dict().items() if not k.startswith("semantics.")}
+    network.load_state_dict(state, strict=False)
 
 
 def begin(network: TrainableSceneDino, preset: SceneDinoPreset, teacher: str) -> None:
@@ -95,8 +112,11 @@ def begin(network: TrainableSceneDino, preset: SceneDinoPreset, teacher: str) ->
         )
     if teacher != TOY:
         fill_vits(network, Path(teacher))
-    if preset.training.start:
-        fill_from_run(network, Path(preset.training.start))
+    start = Path(preset.training.start)
+    if start.is_file():
+        fill_field(network, start)
+    elif preset.training.start:
+        fill_from_run(network, start)
 
 
 def fill_vits(network: TrainableSceneDino, weights: Path) -> None:

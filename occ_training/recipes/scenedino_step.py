@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from occ_perception.blocks.fields.pixel_field import EncodedView
 from occ_perception.geometry.rays import centre_grid
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.targets import FeatureTargets
@@ -36,6 +37,7 @@ class LossWeights:
         feature: Rendered against target features.
         smoothness: Edge-aware smoothness of the distance.
         feature_smoothness: Edge-aware smoothness of the rendered features.
+        sight: Density at cells that a LiDAR's beams end in or pass (not published).
         concentration: See `losses.rendering.concentration`; not published, it makes surfaces sharp
             early in short trainings.
         invalid_policy: Key of `INVALID_POLICIES`.
@@ -46,6 +48,7 @@ class LossWeights:
     feature: float = 0.2
     smoothness: float = 0.001
     feature_smoothness: float = 0.25
+    sight: float = 0.0
     concentration: float = 0.0
     invalid_policy: str = "weight_guided"
     published_pairing: bool = False
@@ -103,12 +106,14 @@ class StepResult(NamedTuple):
     Attributes:
         total: What is minimised.
         terms: Unweighted terms.
+        encoded: The encoded view.
         patches: Rendered patches.
         features: Rendered features.
     """
 
     total: Float[Tensor, ""]
     terms: Mapping[str, Tensor]
+    encoded: EncodedView
     patches: RenderedPatches
     features: RenderedFeatures
 
@@ -145,7 +150,7 @@ def train_step(
         teacher(patch_query(views, draws, cells, pixels, surfaces)),
     )
     terms = loss_terms(patches, features, weights)
-    return StepResult(total_loss(terms, weights), terms, patches, features)
+    return StepResult(total_loss(terms, weights), terms, encoded, patches, features)
 
 
 def patch_query(

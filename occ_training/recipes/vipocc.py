@@ -19,11 +19,11 @@ from occ_training.data.sight import SightSpec
 from occ_training.data.snog import published_slots, snog_patches
 from occ_training.data.views import Partition, crossed_partition, random_partition
 from occ_training.engine.recipe import Recipe, plain
-from occ_training.losses.sight import sight_loss
-from occ_training.recipes.rendered_patches import PatchDraws
+from occ_training.recipes.field_sight import sight_term
+from occ_training.recipes.rendered_patches import PatchDraws, view_zero
 from occ_training.recipes.vipocc_data import FieldSamples, collate
 from occ_training.recipes.vipocc_presets import ViPOccPreset, ViPOccTraining
-from occ_training.recipes.vipocc_step import Draws, LossWeights, StepResult, train_step
+from occ_training.recipes.vipocc_step import Draws, LossWeights, train_step
 
 # Views of the two perspective cameras at two frames, and of the two fisheyes.
 _WITH_FISHEYES = 8
@@ -42,16 +42,18 @@ class TrainableViPOcc(ViPOcc):
         self._cell_m = cell_m
 
     def forward(  # type: ignore[override]
-        self, samples: FieldSamples, draws: Draws, weights: LossWeights
-    ) -> StepResult:
-        """All losses of a batch; of those of `train_step`, the total."""
-        result = train_step(self, samples.views, draws, weights)
-        if samples.sight is None:
-            return result
-        points, occupied, known = samples.sight
-        density = self.density_net.field.at(result.encoded, points).density
-        sight = sight_loss(density, occupied, known, self._cell_m)
-        return result._replace(terms={**result.terms, "sight": sight})
+        self, samples: FieldSamples, draws: Draws, weights: LossWeights, pictures: bool = True
+    ) -> dict[str, Tensor]:
+        """Unweighted terms of a batch: those of pictures, if they are wanted, and the LiDAR's."""
+        net, views, terms = self.density_net, samples.views, {}
+        if pictures:
+            step = train_step(self, views, draws, weights)
+            terms, encoded = dict(step.terms), step.encoded
+        else:
+            encoded = view_zero(net.encode(views.images[:, 0], flip=draws.flip), views)
+        if samples.sight is not None:
+            terms["sight"] = sight_term(net.field, encoded, samples.sight, self._cell_m)
+        return terms
 
 
 class FieldLosses:
@@ -68,7 +70,9 @@ class FieldLosses:
     def __call__(self, network: nn.Module, batch: FieldSamples) -> dict[str, Tensor]:
         """Weighted losses of a batch by name."""
         weights = self._training.weights
-        terms = network(batch, self.draw(batch), weights).terms
+        share = self._training.picture_share
+        pictures = share >= 1 or float(torch.rand(())) < share
+        terms = network(batch, self.draw(batch), weights, pictures)
         return {
             name: getattr(weights, name) * value
             for name, value in terms.items()

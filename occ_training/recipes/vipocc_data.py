@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,20 +15,25 @@ from torch.utils.data import Dataset
 
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.eval.depth_maps import kitti360_depth
-from occ_perception.geometry.transforms import Matrix
-from occ_training.data.augment import ColourJitter, Recolour
+from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import Place, SampleViews, multi_view
 from occ_training.data.frame_lists import Frame
 from occ_training.data.kept import Kept
-from occ_training.data.posed_pictures import Picture, subsampled
-from occ_training.data.samples import LabelImage, Points
-from occ_training.data.sight import Beams, SightPoints, SightSpec, draw_cells, gather_beams
+from occ_training.data.posed_pictures import Picture, recoloured, subsampled
+from occ_training.data.samples import LabelImage
+from occ_training.data.sight import (
+    SightPoints,
+    SightSource,
+    SightSpec,
+    collate_sight,
+    sensor_in_camera,
+    sweep_at,
+)
 from occ_training.data.snog import SnogSampler, detections_in
 from occ_training.data.views import MultiView, cat_views
 from occ_training.labels.answers import depth_of_layer
 from occ_training.world.teachers import guessed_depth
 
-LIDAR = "lidar"
 # Cityscapes ids of the objects that SNOG prefers.
 OBJECTS: Mapping[int, str] = {24: "person", 26: "car"}
 _PERSPECTIVE_VIEWS = 4
@@ -57,11 +61,10 @@ class FieldSamples(NamedTuple):
 def collate(samples: Sequence[FieldSamples]) -> FieldSamples:
     """A batch of samples of one each."""
     anchors = [sample.anchors for sample in samples if sample.anchors is not None]
-    sights = [sample.sight for sample in samples if sample.sight is not None]
     return FieldSamples(
         cat_views([sample.views for sample in samples]),
         torch.cat(anchors) if anchors else None,
-        SightPoints(*map(torch.cat, zip(*sights, strict=True))) if sights else None,
+        collate_sight([sample.sight for sample in samples]),
     )
 
 
@@ -156,7 +159,7 @@ class Extras:
         pseudo_depth: Of the input's camera, or None.
         hole_depth_m: What the pseudo depth is where it says nothing, which is mostly the sky.
         lidar: Depth of the LiDAR's points in the same pictures.
-        sight: What the LiDAR's beams tell at the instants of all views, or None.
+        sight: What the LiDAR's beams tell on the whole drive, or None.
         anchors: Patches on objects of the drives' class layers, or None.
         colours: Random change of colours, the same for all views of a sample; None = none.
     """
@@ -179,8 +182,9 @@ class FieldDataset(Dataset[FieldSamples]):
 
     def __init__(self, views: SampleViews, extras: Extras) -> None:
         self.source, self._views, self._extras = views.source, views, extras
-        self._pseudo: Kept[tuple[str, int, int], Tensor] = Kept(views.source.spec.kept)
-        self._beams: Kept[int, Beams] = Kept(views.source.spec.kept)
+        self._pseudo: Kept[Place, Tensor] = Kept(2 * views.source.spec.kept)
+        self._lidar: Kept[Place, Tensor] = Kept(2 * views.source.spec.kept)
+        self._sight = extras.sight and SightSource(extras.sight, views.source.spec.kept)
 
     def __len__(self) -> int:
         return len(self._views)
@@ -209,24 +213,22 @@ class FieldDataset(Dataset[FieldSamples]):
             chosen = pictures[:_PERSPECTIVE_VIEWS]
             anchors = torch.stack([_anchors(p, extras.anchors, rng) for p in chosen])[None]
         if extras.colours is not None:
-            change = extras.colours.draw(rng)
-            pictures = [p._replace(image=_recoloured(p.image, change)) for p in pictures]
+            pictures = recoloured(pictures, extras.colours.draw(rng))
         views = multi_view(pictures)
         if extras.pseudo_depth is not None:
             depths = [self._pseudo_of(*each) for each in now_and_next]
             views = views._replace(pseudo_depth_m=torch.stack(depths)[None])
         if extras.lidar:
-            lidar = [lidar_depth(*each) for each in now_and_next]
+            lidar = [self._lidar_of(*each) for each in now_and_next]
             views = views._replace(lidar_depth_m=torch.stack(lidar)[None])
-        sight = None
-        if extras.sight is not None:
-            beams = self._beams.get(index, lambda: beams_of(places, pictures[0], extras.sight))
-            sight = draw_cells(beams, extras.sight, rng)
+        sight = self._sight and self._sight.draw(places[0], pictures[0].K, rng)
         return FieldSamples(views, anchors, sight)
 
     def _pseudo_of(self, place: Place, picture: Picture) -> Tensor:
-        key = (place.scene.name, place.row, place.camera)
-        return self._pseudo.get(key, lambda: self._without_holes(place, picture))
+        return self._pseudo.get(place, lambda: self._without_holes(place, picture))
+
+    def _lidar_of(self, place: Place, picture: Picture) -> Tensor:
+        return self._lidar.get(place, lambda: lidar_depth(place, picture))
 
     def _without_holes(self, place: Place, picture: Picture) -> Tensor:
         depth = self._extras.pseudo_depth(place, picture)  # type: ignore[misc]
@@ -249,37 +251,6 @@ def lidar_depth(place: Place, picture: Picture) -> Float[Tensor, "1 h w"]:
     return torch.from_numpy(kitti360_depth(points.xyz, P, (size[0], size[1])))[None]
 
 
-def beams_of(places: Sequence[Place], picture: Picture, spec: SightSpec) -> Beams:
-    """Beams of the sweeps at the instants of all views of a sample, in the input's view.
-
-    Raises:
-        BagError: The layer has no points.
-    """
-    first = places[0]
-    rows = sorted({place.row for place in places})  # the input's instant is the first one
-    sweeps = [sweep_at(first._replace(row=row)) for row in rows]
-    K = picture.K.double().numpy()
-    return gather_beams(sweeps, sensor_in_camera(first, sweeps[0]), K, spec)
-
-
-def sweep_at(place: Place) -> Points:
-    """The LiDAR's points of an instant.
-
-    Raises:
-        BagError: The layer has no points.
-    """
-    points = place.scene.label(LIDAR, place.row)
-    if not isinstance(points, Points):
-        raise BagError(f"drive {place.scene.name}: the topic of LiDAR points has something else")
-    return points
-
-
-def sensor_in_camera(place: Place, points: Points) -> Matrix:
-    """Pose `[4, 4]` of the LiDAR in a place's camera."""
-    camera = place.scene.rig(place.row)[place.camera][0]
-    return np.linalg.inv(camera.T_base_cam) @ points.T_base_sensor
-
-
 def _anchors(picture: Picture, wanted: Anchors, rng: np.random.Generator) -> Tensor:
     if picture.classes is None:
         raise ConfigError("SNOG needs class images: name their layer or sample at random")
@@ -287,8 +258,3 @@ def _anchors(picture: Picture, wanted: Anchors, rng: np.random.Generator) -> Ten
     sampler = SnogSampler((height, width), wanted.patch, rng)
     centres = sampler.centres(detections_in(picture.classes.numpy(), OBJECTS), wanted.count)
     return torch.from_numpy(centres)
-
-
-def _recoloured(image: Tensor, change: Recolour) -> Tensor:
-    pixels: npt.NDArray[np.uint8] = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    return torch.from_numpy(np.ascontiguousarray(change(pixels).transpose(2, 0, 1)))

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from occ_perception.core.errors import ConfigError
+from occ_perception.systems.vipocc.system import ViPOccSystem
 from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import SampleViews
 from occ_training.data.frame_lists import Frame, leak, read_frames
@@ -13,6 +14,7 @@ from occ_training.data.posed_pictures import CLASSES, DEPTH, PictureDrives, Pict
 from occ_training.data.rectify import FisheyeView
 from occ_training.data.sight import LIDAR
 from occ_training.engine.recipe import Recipe
+from occ_training.recipes.field_validation import Validation
 from occ_training.recipes.request import Request
 from occ_training.recipes.vipocc import build_recipe
 from occ_training.recipes.vipocc_data import (
@@ -24,7 +26,6 @@ from occ_training.recipes.vipocc_data import (
     ToyDepth,
 )
 from occ_training.recipes.vipocc_presets import ViPOccPreset
-from occ_training.recipes.vipocc_validation import Validation
 
 
 def build_requested(preset: ViPOccPreset, request: Request) -> Recipe:
@@ -43,7 +44,7 @@ def build_requested(preset: ViPOccPreset, request: Request) -> Recipe:
         "pseudo_depth": (request.teacher or "labels") if preset.network.depth_branch else "",
         "warning": leak(train or dataset.frames(), test or frozenset()),
     }
-    validate = Validation(preset.network, request.val) if request.val else None
+    validate = Validation(ViPOccSystem(preset.network), request.val) if request.val else None
     return build_recipe(preset, dataset, validate, record)
 
 

@@ -74,7 +74,6 @@ class SceneDinoCheckpoint(RuledCheckpoint):
     """
 
     system = "scenedino"
-    labels = "cityscapes"
     licence = "Apache-2.0; trained on KITTI-360 (CC BY-NC-SA 3.0)"
     rules = MODEL_RULES
 
@@ -82,6 +81,7 @@ class SceneDinoCheckpoint(RuledCheckpoint):
         self, config: SceneDinoConfig | None = None, trained_size: tuple[int, int] = (192, 640)
     ) -> None:
         super().__init__(config or SceneDinoConfig())
+        self.labels = "sscbench_15" if self._config.classes else "occupancy"
         self._trained = dataclasses.replace(self._config, input_size=trained_size)
 
     def network(self) -> nn.Module:

@@ -31,6 +31,9 @@ class SceneDinoConfig(FieldConfig):
         classes: Clusters and classes of the semantic head; 0 = the model has none (stage 1).
         code_channels: Channels of the distilled code.
         semantic_mode: Way to the classes, one of `SemanticMode`.
+        grows_surfaces: A voxel counts as dense as the densest within one voxel of it, as published:
+            a field that pictures taught is dense on thin surfaces that voxel centres miss. One that
+            was taught voxels needs no such thickening.
     """
 
     vit: str = "vit_base_patch8_224.dino"
@@ -49,6 +52,7 @@ class SceneDinoConfig(FieldConfig):
     code_channels: int = 64
     occupied_density: float = 0.2
     semantic_mode: str = "stego_kmeans"
+    grows_surfaces: bool = True
 
     def __post_init__(self) -> None:
         """Refuse image sizes that are not whole patches.

@@ -96,7 +96,7 @@ class FieldVoxels(NamedTuple):
 
     Attributes:
         density: At the voxel centres, 1/m; NaN where the camera sees nothing.
-        classes: Class ids where the grown density reaches the threshold, -1 elsewhere.
+        classes: Class ids where the (grown) density reaches the threshold, -1 elsewhere.
     """
 
     density: Float[Tensor, "x y z"]
@@ -156,6 +156,10 @@ class SceneDino(nn.Module):
         bounds = (self.config.near_m, self.config.far_m)
         return render(partial(self.field.at, view), rays, jitter, bounds, opaque_end)
 
+    def thick(self, density: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
+        """What decides whether a voxel is occupied: the density, grown if that is configured."""
+        return grow(density) if self.config.grows_surfaces else density
+
     def forward(
         self,
         image: Float[Tensor, "1 3 h w"],
@@ -173,7 +177,7 @@ class SceneDino(nn.Module):
         """
         hidden = self.field.activations(self.encode(image), visible.points)[0]
         density = visible.scatter(self.field.density(hidden), float("nan")).view(shape)
-        occupied = grow(density.nan_to_num()) >= self.config.occupied_density
+        occupied = self.thick(density.nan_to_num()) >= self.config.occupied_density
         # Features and classes of empty space would be most of the work, and nobody asks for them.
         here = occupied.flatten()[visible.index].nonzero()[:, 0]
         classes = hidden.new_full(hidden.shape[:1], -1, dtype=torch.int64)

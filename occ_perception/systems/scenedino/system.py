@@ -21,7 +21,6 @@ from occ_perception.systems.scenedino.feature_picture import LatentColours
 from occ_perception.systems.scenedino.folded_head import FoldedHead
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.semantic_head import SemanticMode
-from occ_perception.voxels.density import grow
 
 
 class _Read(NamedTuple):
@@ -70,8 +69,9 @@ class SceneDinoSystem(FieldSystem):
     def decide(
         self, table: Float[Tensor, "p hidden"], voxels: SeenPoints, density: Float[Tensor, " v"]
     ) -> Decision:
-        """Occupied where the grown density says so; features and classes of these voxels only."""
-        grown = grow(voxels.scatter(density, 0.0).view(self.grid.shape)).flatten()[voxels.index]
+        """Occupied where the (grown) density says so; features and classes of these voxels only."""
+        volume = voxels.scatter(density, 0.0).view(self.grid.shape)
+        grown = self.network.thick(volume).flatten()[voxels.index]
         here = (grown >= self.config.occupied_density).nonzero()[:, 0]
         labels = torch.zeros(len(grown), dtype=torch.uint8, device=grown.device)
         pieces = voxels.points.select(here).pieces()

@@ -11,6 +11,7 @@ from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.systems.vipocc.checkpoint import ViPOccCheckpoint
 from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import ViPOcc
+from occ_perception.systems.vipocc.system import ViPOccSystem
 from occ_perception.weights.load import load_weights
 from occ_perception.weights.shipped import shipped_weights
 from occ_training.data.bag_scene import Bags, BagScene, SampleSpec
@@ -21,6 +22,8 @@ from occ_training.engine.recipe import LoopConfig
 from occ_training.engine.trainer import Trainer
 from occ_training.recipes.catalog import find_trainable
 from occ_training.recipes.export import export_weights
+from occ_training.recipes.field_threshold import best_density
+from occ_training.recipes.field_validation import Validation
 from occ_training.recipes.preset import with_steps
 from occ_training.recipes.request import Request
 from occ_training.recipes.vipocc import build_recipe
@@ -28,7 +31,6 @@ from occ_training.recipes.vipocc_data import Extras, FieldDataset, LayerDepth, c
 from occ_training.recipes.vipocc_presets import PRESETS, FieldTopics, FrameSplit
 from occ_training.recipes.vipocc_request import build_requested, make_dataset
 from occ_training.recipes.vipocc_step import LossWeights, train_step
-from occ_training.recipes.vipocc_validation import Validation
 
 SIZE = (64, 160)
 
@@ -206,7 +208,8 @@ class Repeated(torch.utils.data.Dataset):
 
 
 def test_two_samples_are_learnt_by_heart(request_of, tmp_path):
-    preset = with_steps(tiny(patches=8, jitters_colours=False, rate=5e-3), 40)
+    preset = tiny(patches=8, jitters_colours=False, rate=5e-3, picture_share=1.0)
+    preset = with_steps(preset, 40)
     dataset = make_dataset(preset, request_of())
     made = build_recipe(preset, Repeated([dataset[0], dataset[2]], 40))
     loop = LoopConfig(tmp_path, epochs=99, steps=40, batch_size=2, workers=0, device="cpu",
@@ -239,8 +242,25 @@ def test_resumed_equals_uninterrupted(request_of, tmp_path):
 
 def test_scores_come_from_the_system_that_runs_later(field_bag):
     config = dataclasses.replace(ViPOccConfig.nano(), input_size=SIZE, samples=8)
-    scores = Validation(config, [field_bag])(find_network(config))
+    scores = Validation(ViPOccSystem(config), [field_bag])(find_network(config))
     assert 0 <= scores["iou"] <= 1 and scores["iou"] == scores["iou 51.2 m"]
+
+
+def test_the_threshold_is_the_best_one(field_bag):
+    config = dataclasses.replace(ViPOccConfig.nano(), input_size=SIZE, samples=8)
+    system = ViPOccSystem(config)
+    system.network.load_state_dict(find_network(config).state_dict())
+    chosen = best_density(system, [field_bag], frames=1)
+    at = chosen["occupied_density"]
+
+    def mean_iou(density):
+        tried = ViPOccSystem(dataclasses.replace(config, occupied_density=density))
+        scores = Validation(tried, [field_bag], frames=1)(system.network)
+        return np.mean([scores[name] for name in ("iou 12.8 m", "iou 25.6 m", "iou 51.2 m")])
+
+    ranges = [value for name, value in chosen.items() if name.startswith("iou ")]
+    assert len(ranges) == 3 and mean_iou(at) == pytest.approx(np.mean(ranges), abs=2e-3)
+    assert mean_iou(at) >= max(mean_iou(at / 2), mean_iou(at * 2)) - 2e-3
 
 
 def find_network(config):

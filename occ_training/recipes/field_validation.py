@@ -1,4 +1,4 @@
-"""Scores of ViPOcc during its training, by the system as it is run later."""
+"""Scores of a density field during its training, by the system as it is run later."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from torch import nn
 
 from occ_perception.eval.scoring import evaluate_system
 from occ_perception.eval.voxel_scorers import GeometryScorer
-from occ_perception.systems.vipocc.config import ViPOccConfig
-from occ_perception.systems.vipocc.system import ViPOccSystem
+from occ_perception.systems.field_system import FieldSystem
 
 
 class Validation:
-    """Geometry in view over bags with voxel truth.
+    """Geometry in view over bags with voxel truth: the one measure of ViPOcc and SceneDINO.
 
     Args:
-        config: Of the network.
+        system: With the configuration of the network.
         bags: Bags that were not trained on.
         frames: At most so many frames, evenly chosen; 0 = all.
     """
 
-    def __init__(self, config: ViPOccConfig, bags: Sequence[Path], frames: int = 0) -> None:
-        self._system, self._bags, self._frames = ViPOccSystem(config), bags, frames
+    def __init__(self, system: FieldSystem, bags: Sequence[Path], frames: int = 0) -> None:
+        self._system, self._bags, self._frames = system, bags, frames
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """IoU, precision and recall 0..1 at every range; "iou" is that of the whole grid."""
