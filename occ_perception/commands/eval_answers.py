@@ -100,7 +100,7 @@ def offline(asked: Asked, console: Console) -> Source:
     elif not asked.weights:
         console.print("[yellow]no weights: the network is random[/]")
     if system.needs.prompts:
-        look_for(system, asked)
+        look_for(system, asked, console)
     name = "random" if weights is None else weights.name
 
     def answers(frames: Sequence[BagFrames], scorers: Sequence[Scorer]) -> Answers:
@@ -110,12 +110,15 @@ def offline(asked: Asked, console: Console) -> Source:
     return Source("offline", name, system.labels, system.needs, frame, answers, system=system)
 
 
-def look_for(system: Any, asked: Asked) -> None:
+def look_for(system: Any, asked: Asked, console: Console) -> None:
     """Let a system of words look for the model's vocabulary, or for the words that were given."""
     from occ_perception.text.wording import put_into_force, wordings_of
 
     wordings = wordings_of(system.config, system.labels.name, asked.embeddings, asked.device)
-    put_into_force(system, wordings.of(asked.prompts))
+    wording = wordings.of(asked.prompts)
+    if wording.concern:
+        console.print(f"[yellow]{wording.concern}[/]")
+    put_into_force(system, wording)
 
 
 def live(asked: Asked, recording: Path, console: Console) -> Source:

@@ -85,6 +85,7 @@ def loader_of(name: str) -> Loader:
 
 def _with_first_words(system: Any, settings: Any, device: str) -> Wordings:
     """What turns words into vectors; the configured ones are in force."""
-    wordings = wordings_of(system.config, system.labels.name, settings.embeddings, device)
+    given = (settings.embeddings, device, settings.background)
+    wordings = wordings_of(system.config, system.labels.name, *given)
     put_into_force(system, wordings.of(settings.prompts))
     return wordings

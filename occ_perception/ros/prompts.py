@@ -50,6 +50,7 @@ class PromptDesk:
         self._pending: deque[Wording] = deque(maxlen=1)  # the newest words win
         self._stamp_ns = 0
         self._node = node
+        self._warn()
         self._services = [
             node.create_service(SetPrompts, "~/set_prompts", self._on_set),
             node.create_service(QueryText, "~/query_text", self._on_query),
@@ -82,8 +83,13 @@ class PromptDesk:
         """In the inference worker: a set was answered."""
         self._stamp_ns = stamp_ns
 
+    def _warn(self) -> None:
+        if concern := self._active.concern:
+            self._node.get_logger().warning(concern)
+
     def _take(self, wording: Wording) -> None:
         self._active = wording
+        self._warn()
         self._pending.append(wording)
         self._on_change(wording.labels)
 
@@ -94,7 +100,7 @@ class PromptDesk:
         except ConfigError as error:
             response.message = str(error)
         response.success = not response.message
-        response.active = list(self._active.vocabulary.prompts)
+        response.active = list(self._active.words)
         return response
 
     def _on_query(self, request: Any, response: Any) -> Any:

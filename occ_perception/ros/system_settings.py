@@ -163,6 +163,10 @@ class LangOccNodeSettings(SurroundNodeSettings):
     prompts: tuple[str, ...] = setting(
         (), "words to look for; empty = the vocabulary of the preset", is_live=True
     )
+    background: tuple[str, ...] = setting(
+        (),
+        "words for what no prompt names; empty = the preset's for other things, none = no such",
+    )
     embeddings: str = setting(
         "", "safetensors file of text embeddings; empty = the shipped ones, else the text encoder"
     )

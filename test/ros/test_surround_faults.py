@@ -170,7 +170,7 @@ def test_words_may_change_while_the_node_runs(bag):
         node.play(frames=1)
         assert voxels[0].label_map == maps[0].name == "occ3d_nuscenes"
         assert voxels[1].label_map == maps[-1].name != "occ3d_nuscenes"
-        assert maps[-1].names == ["car", "tree", "free"]
+        assert maps[-1].names == ["car", "tree", "something else", "free"]
         assert set(np.unique(voxels[1].labels)) <= set(maps[-1].ids)
 
         grid = node.call(QueryText, "query_text", text="car", threshold=-1.0)

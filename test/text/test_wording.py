@@ -5,6 +5,7 @@ import torch
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.core.labels import load_label_map
+from occ_perception.text.background import SOMETHING_ELSE
 from occ_perception.text.embeddings import TextEmbeddings, save_embeddings
 from occ_perception.text.shipped import shipped_embeddings, table_path
 from occ_perception.text.vocabulary import load_vocabulary
@@ -39,12 +40,55 @@ def test_words_get_ids_that_spare_free_and_unknown(wordings):
     wording = wordings.of(words)
     labels = wording.labels
     assert set(wording.vocabulary.class_ids).isdisjoint({MAP.free_id, MAP.unknown_id})
-    assert [labels.names[labels.ids.index(i)] for i in wording.vocabulary.class_ids] == [*words]
+    named = [labels.names[labels.ids.index(i)] for i in wording.vocabulary.class_ids]
+    assert named[:2] == [*words] == [*wording.words] and set(named[2:]) == {SOMETHING_ELSE}
     assert (labels.free_id, labels.unknown_id) == (MAP.free_id, MAP.unknown_id)
     assert labels.palette()[labels.id_of("car")].tolist() == (
         MAP.palette()[MAP.id_of("car")].tolist()
     )
     assert labels.id_of("dragon") in labels.blocking_ids  # nobody says that one may drive through
+
+
+def background_of(wording):
+    return wording.vocabulary.prompts[len(wording.words) :]
+
+
+def test_words_of_other_classes_speak_against_the_prompts(wordings):
+    scene = load_vocabulary("occ3d_v1")
+    car = {p for p, i in zip(scene.prompts, scene.class_ids, strict=True) if i == MAP.id_of("car")}
+    wording = wordings.of(("car",))
+    assert set(background_of(wording)) == set(scene.prompts) - car and len(car) == 10
+    labels, other = wording.labels, wording.vocabulary.class_ids[-1]
+    assert labels.names[labels.ids.index(other)] == SOMETHING_ELSE
+    assert other in labels.blocking_ids and other not in (labels.free_id, labels.unknown_id)
+    assert wording.embeddings.find(wording.vocabulary.prompts).shape == (67, 4)
+
+
+def test_a_word_of_no_class_silences_the_class_that_it_is_most_similar_to():
+    scene = load_vocabulary("occ3d_v1")
+    table = embeddings(scene.prompts)
+    rig = table.find(["truck"]) * 0.9 + 0.1
+    table = TextEmbeddings("c/w", False, (*scene.prompts, "rig"), torch.cat([table.vectors, rig]))
+    against = background_of(Wordings("occ3d_v1", "occ3d_nuscenes", table, refuse).of(("rig",)))
+    assert "lorry" not in against and "truck" not in against and "car" in against
+
+
+@pytest.mark.parametrize(
+    ("background", "against"), [(("none",), ()), (("bus", "dragon", "car"), ("bus", "dragon"))]
+)
+def test_the_background_may_be_named_or_left_out(background, against):
+    table = embeddings(["car", "bus", "dragon"])
+    wording = Wordings("occ3d_v1", "occ3d_nuscenes", table, refuse, background).of(("car",))
+    assert background_of(wording) == against and not wording.concern
+    assert (SOMETHING_ELSE in wording.labels.names) == bool(against)
+
+
+def test_a_background_without_vectors_is_missed_but_no_word():
+    table = embeddings(["car"])
+    wording = Wordings("occ3d_v1", "occ3d_nuscenes", table, refuse).of(("car",))
+    assert background_of(wording) == () and "gets one of the prompts" in wording.concern
+    with pytest.raises(ConfigError, match="no vector for 'bus'"):
+        Wordings("occ3d_v1", "occ3d_nuscenes", table, refuse, ("bus",)).of(("car",))
 
 
 def test_other_words_have_another_name_and_the_same_words_the_same(wordings):
@@ -75,7 +119,8 @@ def test_words_that_are_not_stored_are_encoded():
         made.append(tuple(words))
         return embeddings(words, seed=1)
 
-    found = Wordings("occ3d_v1", "occ3d_nuscenes", table, encode).of(("car", "yak")).embeddings
+    none = Wordings("occ3d_v1", "occ3d_nuscenes", table, encode, ("none",))
+    found = none.of(("car", "yak")).embeddings
     assert made == [("yak",)]
     assert sorted(found.prompts) == ["car", "yak"]
     torch.testing.assert_close(found.find(["car"]), table.find(["car"]))

@@ -16,6 +16,7 @@ from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.system import LangOccSystem
 from occ_perception.text.embeddings import TextEmbeddings
 from occ_perception.text.vocabulary import Vocabulary
+from occ_perception.text.wording import wordings_of
 
 CONFIG = dataclasses.replace(
     LangOccConfig.nano(),
@@ -90,6 +91,26 @@ def test_prompts_may_change_between_frames(system):
     after = predict(system, 1).labels
     assert torch.equal(before == 4, after == 16)
     assert torch.equal(before == 17, after == 17)
+
+
+def test_what_fits_no_prompt_is_something_else_and_never_free():
+    torch.manual_seed(0)
+    config = dataclasses.replace(CONFIG, clip="toy text encoder", clip_channels=128)
+    system, found = LangOccSystem(config), {}
+    wordings = wordings_of(config, "occ3d_nuscenes", "", "cpu")
+    every = wordings.of(()).vocabulary
+    for words in ((), ("car", "road")):
+        wording = wordings.of(words)
+        system.set_prompts(wording.vocabulary, wording.embeddings)
+        system.reset()
+        found[words] = predict(system, 1).labels
+    before, after = found[()], found["car", "road"]
+    classes = dict(zip(every.prompts, every.class_ids, strict=True))
+    of_prompts = torch.isin(before, torch.tensor([classes["car"], classes["road"]]))
+    occupied, other = before != 17, wording.vocabulary.class_ids[-1]
+    assert torch.equal(after != 17, occupied)
+    others = occupied & ~of_prompts
+    assert others.any() and (after[others] == other).all()
 
 
 def test_words_can_be_asked_for_voxel_by_voxel(system):
