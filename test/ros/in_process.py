@@ -102,6 +102,7 @@ class Running:
             for topic in wanted:
                 self._advertise(topic)
             self.spin_until(lambda: self._are_heard(wanted), "the node's subscriptions")
+            self.spin_until(self._is_listened_to, "its outputs to be connected")
             self.spin_for(0.3)
             for message in bag.messages([topic.name for topic in wanted]):
                 if message.topic == anchor_topic:
@@ -131,6 +132,11 @@ class Running:
         heard = {a.topic for a in self.node._pipeline.inputs.arrivals.values()}
         names = [t.name for t in topics if t.name in heard or t.name.startswith("/tf")]
         return all(self.publishers[name].get_subscription_count() for name in names)
+
+    def _is_listened_to(self):
+        """Whether the node knows of everybody who listens: what nobody wants is not made."""
+        listeners = {p.topic_name: p.get_subscription_count() for p in self.node.publishers}
+        return all(listeners.get(f"/{self.name}/{output}", 1) for output in self.received)
 
     def _publish(self, message, change):
         publisher = self.publishers[message.topic]
