@@ -39,6 +39,11 @@ class Voxels:
     label_map: LabelMap
     stamp_ns: int
 
+    @property
+    def occupied(self) -> npt.NDArray[np.bool_]:
+        """`[X, Y, Z]`: seen, and not free."""
+        return ~np.isin(self.labels, (self.label_map.free_id, self.label_map.unknown_id))
+
 
 @dataclass(frozen=True, eq=False)
 class Occupancy:

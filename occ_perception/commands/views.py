@@ -138,10 +138,9 @@ def _similar(bag: BagReader, topic: str, similar: Similar, caption: Caption) -> 
     if not similar:
         return {}
     voxels = bag_content.read_voxels(bag, topic, caption.stamp_ns)
-    occupied = voxels.labels != voxels.label_map.free_id
     return {
         "similarity": [
-            similarity_picture(cosines, occupied, voxels.grid, text, caption)
+            similarity_picture(cosines, voxels.occupied, voxels.grid, text, caption)
             for text, cosines in similar.items()
         ]
     }

@@ -82,7 +82,7 @@ def similarity_picture(
     entries = [Entry(f"cosine {m:.3f}", tuple(c)) for m, c in zip(marks, shades, strict=True)]
     origin = (grid.origin_m[0], grid.origin_m[1])
     titles = (f'similarity to "{text}"', grid.frame_id)
-    entries.append(Entry("free", None))
+    entries.append(Entry("free or unknown", None))
     return map_picture(colours, empty, origin, grid.voxel_size_m[0], entries, caption, titles)
 
 

@@ -11,6 +11,7 @@ from occ_perception.commands import bag_content
 from occ_perception.commands.summary import summarize
 from occ_perception.commands.views import draw_run
 from occ_perception.core.errors import BagError
+from occ_perception.core.labels import load_label_map
 from occ_perception.viz.palette import BLOCKED, ROBOT
 from occ_training.world.scene import LANDMARK_SIZE_M, LANDMARK_XY_M
 
@@ -33,6 +34,17 @@ def test_summary_counts_what_became_of_each_pair(output_bag):
 def test_summary_of_a_bag_without_answers_is_refused(street_bag):
     with pytest.raises(BagError, match="FrameLatency"):
         summarize(street_bag)
+
+
+def test_what_nobody_has_seen_is_not_occupied(output_bag):
+    with BagReader(output_bag) as bag:
+        topic = bag_content.voxel_topic(bag, truth=False)
+        stamp_ns = bag.stamp_ns(next(iter(bag.messages([topic]))))
+        voxels = bag_content.read_voxels(bag, topic, stamp_ns)
+    labels = load_label_map("semantickitti")
+    assert (voxels.labels == labels.unknown_id).any() and voxels.occupied.any()
+    assert not voxels.occupied[voxels.labels == labels.unknown_id].any()
+    assert not voxels.occupied[voxels.labels == labels.free_id].any()
 
 
 def test_occupancy_grid_of_the_bag_blocks_at_the_cube(output_bag):
