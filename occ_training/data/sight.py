@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from occ_perception.core.errors import BagError
+from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.core.grid import GridSpec
 from occ_perception.geometry.transforms import Matrix, inverse
 from occ_training.data.bag_scene import BagScene
+from occ_training.data.drive_sweeps import DriveSweeps, Sweep, drive_sweeps
 from occ_training.data.field_views import Place
 from occ_training.data.kept import Kept
 from occ_training.data.samples import Points
@@ -40,7 +41,10 @@ class SightSpec:
     Attributes:
         occupied: Cells per sample in which a beam ends.
         free: Cells per sample that beams passed and in which none ends.
-        bands_m: Borders between depths that get equal shares; most cells are far, most beams near.
+        bands_m: Borders between depths that get equal shares of the occupied cells; most cells are
+            far, most beams near.
+        free_shares: Shares of the free cells by band, nearest first. Fewer of them make the field
+            bolder, which it has to be where it cannot be sure: one threshold is for all depths.
         origin_m: Lower corner of the cells' grid in the sensor's frame; SSCBench's by default.
         cell_m: Edge length of the cells.
         shape: Number of cells along x, y and z.
@@ -54,12 +58,36 @@ class SightSpec:
     occupied: int = 2048
     free: int = 4096
     bands_m: tuple[float, ...] = (12.8, 25.6, 38.4)
+    free_shares: tuple[float, ...] = (0.35, 0.3, 0.2, 0.15)
     origin_m: tuple[float, float, float] = (0.0, -25.6, -2.0)
     cell_m: float = 0.2
     shape: tuple[int, int, int] = (256, 256, 32)
     reach_m: float = 20.0
     spacing_m: float = 2.0
     turn_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse shares that do not belong to the bands.
+
+        Raises:
+            ConfigError: There is not one share per band.
+        """
+        if len(self.free_shares) != len(self.bands_m) + 1:
+            raise ConfigError(
+                f"{len(self.bands_m)} borders make {len(self.bands_m) + 1} bands, but sight has "
+                f"{len(self.free_shares)} free_shares: give one for each"
+            )
+
+    @property
+    def occupied_counts(self) -> tuple[int, ...]:
+        """Occupied cells of each band."""
+        bands = len(self.bands_m) + 1
+        return (self.occupied // bands,) * bands
+
+    @property
+    def free_counts(self) -> tuple[int, ...]:
+        """Free cells of each band."""
+        return tuple(round(share * self.free) for share in self.free_shares)
 
     @property
     def grid(self) -> GridSpec:
@@ -89,31 +117,6 @@ def collate_sight(samples: Sequence[SightPoints | None]) -> SightPoints | None:
     """A batch of samples of one each."""
     known = [sample for sample in samples if sample is not None]
     return SightPoints(*map(torch.cat, zip(*known, strict=True))) if known else None
-
-
-class Sweep(NamedTuple):
-    """One turn of the scanner.
-
-    Attributes:
-        origins: `[n, 3]` where each beam starts, metres; world axes.
-        ends: `[n, 3]` where it ends.
-    """
-
-    origins: Floats
-    ends: Floats
-
-
-class DriveSweeps(NamedTuple):
-    """All sweeps of a drive.
-
-    Attributes:
-        start: `[3]` place in the world that their coordinates count from, which may be kilometres
-            from the world's origin.
-        sweeps: In order.
-    """
-
-    start: Floats
-    sweeps: Sequence[Sweep]
 
 
 class SeenCells(NamedTuple):
@@ -165,11 +168,15 @@ class SightSource:
 
     def _state(self, place: Place) -> npt.NDArray[np.int8]:
         scene = place.scene
-        drive = self._sweeps.get(scene.name, lambda: drive_sweeps(scene, self._spec))
+        drive = self._sweeps.get(scene.name, lambda: self._drive(scene))
         own = sweep_at(place)
         T = own.T_world_base @ own.T_base_sensor
         T[:3, 3] -= drive.start
         return cell_states(drive.sweeps, T, self._spec)
+
+    def _drive(self, scene: BagScene) -> DriveSweeps:
+        points = [_checked(layer, scene) for layer in scene.messages(LIDAR)]
+        return drive_sweeps(points, self._spec.spacing_m, self._spec.turn_s)
 
 
 def sweep_at(place: Place) -> Points:
@@ -185,28 +192,6 @@ def sensor_in_camera(place: Place, points: Points) -> Matrix:
     """Pose `[4, 4]` of the LiDAR in a place's camera."""
     camera = place.scene.rig(place.row)[place.camera][0]
     return np.linalg.inv(camera.T_base_cam) @ points.T_base_sensor
-
-
-def drive_sweeps(scene: BagScene, spec: SightSpec) -> DriveSweeps:
-    """All sweeps of a drive, those between the images too, some way apart.
-
-    Raises:
-        BagError: The layer has no points.
-    """
-    points = [_checked(layer, scene) for layer in scene.messages(LIDAR)]
-    poses = [each.T_world_base @ each.T_base_sensor for each in points]
-    places = np.array([T[:3, 3] for T in poses])
-    times = np.array([each.stamp_ns for each in points]) / 1e9
-    speeds = np.gradient(places, times, axis=0) if len(points) > 1 else np.zeros((1, 3))
-    sweeps, last = [], None
-    for each, T, place, speed in zip(points, poses, places - places[0], speeds, strict=True):
-        if last is not None and np.linalg.norm(place - last) < spec.spacing_m:
-            continue
-        last, xyz = place, each.xyz
-        late = -spec.turn_s * np.arctan2(xyz[:, 1], xyz[:, 0]) / (2 * np.pi)
-        origins = (place + late[:, None] * speed).astype(np.float32)
-        sweeps.append(Sweep(origins, xyz @ T[:3, :3].T.astype(np.float32) + origins))
-    return DriveSweeps(places[0], sweeps)
 
 
 def cell_states(
@@ -267,16 +252,16 @@ def seen_cells(
 
 def draw_cells(cells: SeenCells, spec: SightSpec, rng: np.random.Generator) -> SightPoints:
     """Random cells, of every band the same number, as a batch of one."""
-    flat, known = [], []
-    for bands, total in ((cells.occupied, spec.occupied), (cells.free, spec.free)):
-        count = total // len(bands)
-        for band in bands:
-            known.append(np.full(count, len(band) > 0))
-            flat.append(band[rng.integers(len(band), size=count)] if len(band) else np.zeros(count))
-    T, each = cells.T_cam_sensor, spec.occupied // len(cells.occupied) * len(cells.occupied)
-    index = np.concatenate(flat).astype(np.int32)
+    drawn: list[tuple[Cells, bool]] = []
+    for bands, counts in ((cells.occupied, spec.occupied_counts), (cells.free, spec.free_counts)):
+        for band, count in zip(bands, counts, strict=True):
+            some = rng.integers(max(len(band), 1), size=count)
+            drawn.append((band[some] if len(band) else np.zeros(count, np.int32), len(band) > 0))
+    index = np.concatenate([part for part, _ in drawn])
+    known = np.concatenate([np.full(len(part), is_known) for part, is_known in drawn])
+    T = cells.T_cam_sensor
     points = (cell_centres(index, spec) @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
-    batch = (points, np.arange(len(index)) < each, np.concatenate(known))
+    batch = (points, np.arange(len(index)) < sum(spec.occupied_counts), known)
     return SightPoints(*(torch.from_numpy(part)[None] for part in batch))
 
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from occ_perception.blocks.fields.pixel_field import EncodedView
+
 
 class MultiView(NamedTuple):
     """A batch of posed views; view 0 is the encoded one.
@@ -48,6 +50,12 @@ def rebased(T_world_cam: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v 4 4"]:
     """Poses relative to view 0; composed in float64, world coordinates are kilometres large."""
     poses = T_world_cam.double()
     return torch.linalg.solve(poses[:, :1], poses).to(T_world_cam.dtype)
+
+
+def view_zero(hidden: Tensor, views: MultiView) -> EncodedView:
+    """The encoded view 0, whose camera is the common frame."""
+    identity = torch.eye(4, device=hidden.device, dtype=views.K.dtype)
+    return EncodedView(hidden, identity.expand(len(hidden), 4, 4), views.K[:, 0])
 
 
 class Partition(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from occ_perception.blocks.fields.pixel_field import EncodedView
@@ -15,7 +15,8 @@ from occ_perception.geometry.rays import Rays
 from occ_perception.rendering.volume import RenderedRays, expected
 from occ_training.data.patches import Patches, colours_at, patch_rays
 from occ_training.data.views import MultiView, Partition, rebased
-from occ_training.losses.rendering import RaySamples
+from occ_training.losses.photometric import patch_error
+from occ_training.losses.rendering import INVALID_POLICIES, RaySamples, best_view_error
 
 Render = Callable[[EncodedView, Rays, Tensor], RenderedRays]
 
@@ -51,11 +52,14 @@ class RenderedPatches(NamedTuple):
     latent: Float[Tensor, "b p y x l"]
     target: Float[Tensor, "b p y x 3"]
 
+    def photometric(self, invalid_policy: str) -> tuple[Float[Tensor, ""], Bool[Tensor, "b p y x"]]:
+        """The photometric term, and the rays that no view can judge.
 
-def view_zero(hidden: Tensor, views: MultiView) -> EncodedView:
-    """The encoded view 0, whose camera is the common frame."""
-    identity = torch.eye(4, device=hidden.device, dtype=views.K.dtype)
-    return EncodedView(hidden, identity.expand(len(hidden), 4, 4), views.K[:, 0])
+        Args:
+            invalid_policy: Key of `INVALID_POLICIES`.
+        """
+        invalid = INVALID_POLICIES[invalid_policy](self.samples)
+        return best_view_error(patch_error(self.colours, self.target), invalid), invalid
 
 
 def render_patches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ from occ_training.data.views import MultiView, paired_partition
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import Schedule, StepCosine, StepDrops, Warmup
 from occ_training.labels.patch_features import FrozenTwin, PatchTeacher
-from occ_training.recipes.field_sight import sight_term
+from occ_training.recipes.field_sight import Lesson, field_terms
 from occ_training.recipes.preset import Preset
-from occ_training.recipes.rendered_patches import view_zero
 from occ_training.recipes.scenedino_data import FieldBatch, collate_views
 from occ_training.recipes.scenedino_step import (
     Draws,
@@ -131,32 +131,23 @@ class TrainableSceneDino(SceneDino):
 
     Args:
         config: Sizes.
-        cell_m: Edge length of the cells of `FieldBatch.sight`.
     """
 
-    def __init__(self, config: SceneDinoConfig, cell_m: float = SightSpec.cell_m) -> None:
+    def __init__(self, config: SceneDinoConfig) -> None:
         super().__init__(config)
         self.targets = FeatureTargets(config)
-        self._cell_m = cell_m
 
     def forward(  # type: ignore[override]
         self,
         batch: FieldBatch,
         draws: Draws,
         weights: LossWeights,
-        taught: Taught | None = None,
-        pictures: bool = True,
+        taught: Taught | None,
+        lesson: Lesson,
     ) -> dict[str, Tensor]:
-        """Unweighted terms of a batch: those of pictures, if they are wanted, and the LiDAR's."""
-        views, terms = batch.views, {}
-        if pictures:
-            step = train_step(self, self.targets, views, draws, weights, taught)
-            terms, encoded = dict(step.terms), step.encoded
-        else:
-            encoded = view_zero(self.encode(views.images[:, 0], flip=draws.flip), views)
-        if batch.sight is not None:
-            terms["sight"] = sight_term(self.field, encoded, batch.sight, self._cell_m)
-        return terms
+        """Unweighted terms of a batch."""
+        step = partial(train_step, self, self.targets, batch.views, draws, weights, taught)
+        return field_terms(lesson, self.field, batch, step, partial(self.encode, flip=draws.flip))
 
     def parameter_groups(self, training: SceneDinoTraining) -> list[dict[str, object]]:
         """Parameters with their learning rates; the frozen twin has none."""
@@ -189,10 +180,10 @@ class FieldLosses:
     def __call__(self, network: nn.Module, batch: FieldBatch) -> dict[str, Tensor]:
         """Weighted losses of a batch by name."""
         taught = None if self._teacher is None else Taught(self._teacher, batch.surfaces)
-        weights, share = self._training.weights, self._training.picture_share
-        pictures = share >= 1 or float(torch.rand(())) < share
-        terms = network(batch, self.draw(batch.views), weights, taught, pictures)
-        return {name: getattr(weights, name) * value for name, value in terms.items()}
+        training = self._training
+        lesson = Lesson.draw(training.picture_share, training.sight)
+        terms = network(batch, self.draw(batch.views), training.weights, taught, lesson)
+        return {name: getattr(training.weights, name) * value for name, value in terms.items()}
 
     def draw(self, views: MultiView) -> Draws:
         """Random choices of a step, out of torch's generator, which checkpoints keep."""
@@ -234,7 +225,7 @@ def build_recipe(
     """
     training, config = preset.training, preset.network
     torch.manual_seed(preset.loop.seed)
-    network = TrainableSceneDino(config, training.sight.cell_m)
+    network = TrainableSceneDino(config)
     if start is not None:
         start(network)
     schedule: Schedule = training.schedule

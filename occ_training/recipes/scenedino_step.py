@@ -15,17 +15,11 @@ from occ_perception.geometry.rays import centre_grid
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.targets import FeatureTargets
 from occ_training.data.patches import GridCells, Patches, moved_grid
-from occ_training.data.views import MultiView, Partition
+from occ_training.data.views import MultiView, Partition, view_zero
 from occ_training.labels.patch_features import FrozenTwin, PatchQuery, PatchTeacher, Surfaces
 from occ_training.losses.features import distance_smoothness, feature_loss, feature_smoothness
-from occ_training.losses.photometric import patch_error
-from occ_training.losses.rendering import INVALID_POLICIES, best_view_error, concentration
-from occ_training.recipes.rendered_patches import (
-    PatchDraws,
-    RenderedPatches,
-    render_patches,
-    view_zero,
-)
+from occ_training.losses.rendering import concentration
+from occ_training.recipes.rendered_patches import PatchDraws, RenderedPatches, render_patches
 
 
 @dataclass(frozen=True)
@@ -179,10 +173,8 @@ def loss_terms(
     patches: RenderedPatches, features: RenderedFeatures, weights: LossWeights
 ) -> dict[str, Tensor]:
     """Unweighted terms of rendered patches and features."""
-    invalid = INVALID_POLICIES[weights.invalid_policy](patches.samples)
-    error = patch_error(patches.colours, patches.target)
     terms = {
-        "rgb": best_view_error(error, invalid),
+        "rgb": patches.photometric(weights.invalid_policy)[0],
         "feature": feature_loss(features.pooled, features.artifacts, features.target),
         "smoothness": distance_smoothness(
             patches.distance_m, patches.target, weights.published_pairing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,11 @@ from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import ViPOcc
 from occ_perception.weights.load import load_weights
 from occ_training.data.patches import Patches, random_patches
-from occ_training.data.sight import SightSpec
 from occ_training.data.snog import published_slots, snog_patches
 from occ_training.data.views import Partition, crossed_partition, random_partition
 from occ_training.engine.recipe import Recipe, plain
-from occ_training.recipes.field_sight import sight_term
-from occ_training.recipes.rendered_patches import PatchDraws, view_zero
+from occ_training.recipes.field_sight import Lesson, field_terms
+from occ_training.recipes.rendered_patches import PatchDraws
 from occ_training.recipes.vipocc_data import FieldSamples, collate
 from occ_training.recipes.vipocc_presets import ViPOccPreset, ViPOccTraining
 from occ_training.recipes.vipocc_step import Draws, LossWeights, train_step
@@ -30,30 +30,15 @@ _WITH_FISHEYES = 8
 
 
 class TrainableViPOcc(ViPOcc):
-    """The networks with their losses; a call is a step of the training.
-
-    Args:
-        config: Sizes.
-        cell_m: Edge length of the cells of `FieldSamples.sight`.
-    """
-
-    def __init__(self, config: ViPOccConfig, cell_m: float = SightSpec.cell_m) -> None:
-        super().__init__(config)
-        self._cell_m = cell_m
+    """The networks with their losses; a call is a step of the training."""
 
     def forward(  # type: ignore[override]
-        self, samples: FieldSamples, draws: Draws, weights: LossWeights, pictures: bool = True
+        self, samples: FieldSamples, draws: Draws, weights: LossWeights, lesson: Lesson
     ) -> dict[str, Tensor]:
-        """Unweighted terms of a batch: those of pictures, if they are wanted, and the LiDAR's."""
-        net, views, terms = self.density_net, samples.views, {}
-        if pictures:
-            step = train_step(self, views, draws, weights)
-            terms, encoded = dict(step.terms), step.encoded
-        else:
-            encoded = view_zero(net.encode(views.images[:, 0], flip=draws.flip), views)
-        if samples.sight is not None:
-            terms["sight"] = sight_term(net.field, encoded, samples.sight, self._cell_m)
-        return terms
+        """Unweighted terms of a batch."""
+        step = partial(train_step, self, samples.views, draws, weights)
+        encode = partial(self.density_net.encode, flip=draws.flip)
+        return field_terms(lesson, self.density_net.field, samples, step, encode)
 
 
 class FieldLosses:
@@ -70,9 +55,8 @@ class FieldLosses:
     def __call__(self, network: nn.Module, batch: FieldSamples) -> dict[str, Tensor]:
         """Weighted losses of a batch by name."""
         weights = self._training.weights
-        share = self._training.picture_share
-        pictures = share >= 1 or float(torch.rand(())) < share
-        terms = network(batch, self.draw(batch), weights, pictures)
+        lesson = Lesson.draw(self._training.picture_share, self._training.sight)
+        terms = network(batch, self.draw(batch), weights, lesson)
         return {
             name: getattr(weights, name) * value
             for name, value in terms.items()
@@ -150,7 +134,7 @@ def build_recipe(
     """
     training, config = preset.training, preset.network
     torch.manual_seed(preset.loop.seed)
-    network = TrainableViPOcc(config, training.sight.cell_m)
+    network = TrainableViPOcc(config)
     if training.start:
         load_weights(network, Path(training.start), "vipocc")
     if training.backbone:

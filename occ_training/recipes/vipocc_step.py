@@ -15,20 +15,11 @@ from occ_perception.core.errors import ConfigError
 from occ_perception.geometry.rays import corner_grid, z_per_distance
 from occ_perception.systems.vipocc.model import DensityNet, DepthBranch, ViPOcc
 from occ_training.data.patches import Patches, colours_at, patch_rays
-from occ_training.data.views import MultiView
-from occ_training.losses.photometric import edge_aware_smoothness, patch_error, relative_inverse
-from occ_training.losses.rendering import (
-    INVALID_POLICIES,
-    best_view_error,
-    depth_consistency,
-)
+from occ_training.data.views import MultiView, view_zero
+from occ_training.losses.photometric import edge_aware_smoothness, relative_inverse
+from occ_training.losses.rendering import depth_consistency
 from occ_training.losses.temporal import DepthView, temporal_alignment
-from occ_training.recipes.rendered_patches import (
-    PatchDraws,
-    RenderedPatches,
-    render_patches,
-    view_zero,
-)
+from occ_training.recipes.rendered_patches import PatchDraws, RenderedPatches, render_patches
 
 
 @dataclass(frozen=True)
@@ -155,9 +146,8 @@ def train_step(model: ViPOcc, views: MultiView, draws: Draws, weights: LossWeigh
 
 def colour_terms(patches: RenderedPatches, weights: LossWeights) -> dict[str, Tensor]:
     """Photometric term, smoothness, and the share of rays that no view can judge."""
-    invalid = INVALID_POLICIES[weights.invalid_policy](patches.samples)
-    error = patch_error(patches.colours, patches.target)
-    terms = {"rgb": best_view_error(error, invalid), "invalid_ratio": invalid.float().mean()}
+    rgb, invalid = patches.photometric(weights.invalid_policy)
+    terms = {"rgb": rgb, "invalid_ratio": invalid.float().mean()}
     if weights.smoothness:
         guide = patches.target.flatten(0, 1).permute(0, 3, 1, 2)
         signal = relative_inverse(patches.distance_m).flatten(0, 1)[:, None]

@@ -5,20 +5,25 @@ import dataclasses
 import numpy as np
 import pytest
 
+from occ_perception.core.errors import ConfigError
+from occ_training.data.drive_sweeps import Sweep, drive_sweeps
 from occ_training.data.samples import Points
 from occ_training.data.sight import (
     SeenCells,
     SightSpec,
-    Sweep,
     cell_centres,
     cell_states,
     draw_cells,
-    drive_sweeps,
     seen_cells,
 )
 
 SPEC = SightSpec(
-    occupied=60, free=120, bands_m=(4.0,), origin_m=(0.0, -4.0, -1.0), shape=(40, 40, 10)
+    occupied=60,
+    free=120,
+    bands_m=(4.0,),
+    free_shares=(0.75, 0.25),
+    origin_m=(0.0, -4.0, -1.0),
+    shape=(40, 40, 10),
 )
 K = np.diag([1.0, 1.0, 1.0])
 # x forward, y left, z up -> x right, y down, z forward
@@ -80,28 +85,21 @@ def test_every_band_has_its_share_and_an_empty_one_is_not_known():
     assert int((known & occupied).sum()) == 30 and int((known & ~occupied).sum()) == 120
     z = points[0, known[0] & ~occupied[0], 2]
     assert sorted(set(z.round(decimals=2).tolist())) == pytest.approx([3.1, 6.1])
-
-
-class Drive:
-    """A drive of sweeps alone."""
-
-    def __init__(self, points):
-        self.points = points
-
-    def messages(self, name):
-        return iter(self.points)
+    assert int((z < 4).sum()) == 90
+    with pytest.raises(ConfigError, match="1 borders make 2 bands, but sight has 4"):
+        SightSpec(bands_m=(4.0,))
 
 
 def test_points_of_a_moving_scanner_come_to_where_they_were(points_at):
     # 10 m/s; a point to the right of the scanner was measured a quarter of a turn after the stamp.
-    drive = Drive([points_at(0.0, [[0.0, -5.0, 0.0]]), points_at(1.0, [[0.0, -5.0, 0.0]])])
-    start, sweeps = drive_sweeps(drive, SightSpec(turn_s=0.1))
+    points = [points_at(0.0, [[0.0, -5.0, 0.0]]), points_at(1.0, [[0.0, -5.0, 0.0]])]
+    start, sweeps = drive_sweeps(points, spacing_m=2.0, turn_s=0.1)
     np.testing.assert_allclose(start, [0.0, 0.0, 0.0])
     np.testing.assert_allclose(sweeps[0].ends[0], [0.25, -5.0, 0.0], atol=1e-5)
     np.testing.assert_allclose(sweeps[1].origins[0], [10.25, 0.0, 0.0], atol=1e-5)
-    still = drive_sweeps(drive, SightSpec()).sweeps[0]
+    still = drive_sweeps(points, spacing_m=2.0, turn_s=0.0).sweeps[0]
     np.testing.assert_allclose(still.ends[0], [0.0, -5.0, 0.0])
-    assert len(drive_sweeps(drive, SightSpec(spacing_m=20.0)).sweeps) == 1
+    assert len(drive_sweeps(points, spacing_m=20.0, turn_s=0.1).sweeps) == 1
 
 
 @pytest.fixture
