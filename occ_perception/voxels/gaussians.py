@@ -47,6 +47,18 @@ class GaussianVolume(NamedTuple):
     logits: Float[Tensor, "x y z k"]
 
 
+class GaussianSums(NamedTuple):
+    """Sums over all Gaussians at chosen voxel centres.
+
+    Attributes:
+        density: Opacity-weighted, as it is: a clamp would have no gradient.
+        logits: Class logits, not weighted by opacity.
+    """
+
+    density: Float[Tensor, " v"]
+    logits: Float[Tensor, "v k"]
+
+
 class VoxelLabels(NamedTuple):
     """Voxels as they are published.
 
@@ -80,6 +92,35 @@ def gaussians_to_volume(gaussians: Gaussians, grid: GridSpec, reach: int) -> Gau
         grid: Voxels.
         reach: Half edge of the cube of voxels that a Gaussian is added to (the paper's `nbh`).
     """
+    density, logits = _sums(gaussians, grid, reach, grid.count)
+    density, logits = (sums.unflatten(0, grid.shape) for sums in (density, logits))
+    return GaussianVolume(density.clamp(0, 1), logits)
+
+
+def gaussians_at_voxels(
+    gaussians: Gaussians, grid: GridSpec, reach: int, voxels: Int[Tensor, " v"]
+) -> GaussianSums:
+    """What `gaussians_to_volume` sums up, at some voxels alone.
+
+    Args:
+        gaussians: Gaussians of one sample (no batch axis), in the grid's frame.
+        grid: Voxels.
+        reach: As given to `gaussians_to_volume`.
+        voxels: Flat indices, each at most once.
+    """
+    places = voxels.new_full((grid.count,), -1)
+    places[voxels] = torch.arange(len(voxels), device=voxels.device)
+    return _sums(gaussians, grid, reach, len(voxels), places)
+
+
+def _sums(
+    gaussians: Gaussians,
+    grid: GridSpec,
+    reach: int,
+    count: int,
+    places: Int[Tensor, " n"] | None = None,
+) -> GaussianSums:
+    """Sums over the Gaussians, scattered to the place of each voxel; those at -1 are left out."""
     means = gaussians.means.float()
     lower, size = (means.new_tensor(v)[:, None] for v in (grid.origin_m, grid.voxel_size_m))
     steps = torch.arange(-reach, reach + 1, device=means.device)
@@ -87,11 +128,13 @@ def gaussians_to_volume(gaussians: Gaussians, grid: GridSpec, reach: int) -> Gau
     to_centre = lower + (cells + 0.5) * size - means[..., None]
     weights = _weights(precisions(gaussians.scales, gaussians.quaternions), to_centre)
     rows, voxels, pairs = _pairs_inside(cells, grid)
+    if places is not None:
+        voxels = places[voxels]
+        rows, voxels, pairs = (part[voxels >= 0] for part in (rows, voxels, pairs))
     values = torch.cat([gaussians.opacities, gaussians.logits], dim=-1).float()
     added = values.index_select(0, rows) * weights.flatten().index_select(0, pairs)[:, None]
-    sums = values.new_zeros(grid.count, values.shape[1]).index_add(0, voxels, added)
-    sums = sums.unflatten(0, grid.shape)
-    return GaussianVolume(sums[..., 0].clamp(0, 1), sums[..., 1:])
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, voxels, added)
+    return GaussianSums(sums[:, 0], sums[:, 1:])
 
 
 def _axes(steps: Shaped[Tensor, "g 3 n"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ _LEAST = 1e-5
 def sight_loss(
     density: Float[Tensor, "b n"],
     occupied: Bool[Tensor, "b n"],
-    known: Bool[Tensor, "b n"],
+    known: Bool[Tensor, "b n"] | Float[Tensor, "b n"],
     length_m: float,
 ) -> Float[Tensor, ""]:
     """Mean over known cells; a cell is occupied as far as it is opaque along its length.
@@ -21,7 +21,7 @@ def sight_loss(
     Args:
         density: Of the field at the cells' centres, 1/m.
         occupied: State of the cells; else they are free.
-        known: Cells that count.
+        known: Cells that count, or what each of them counts.
         length_m: Edge length of the cells.
     """
     depth = density * length_m  # optical

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,6 +23,13 @@ from occ_perception.blocks.surround_input import (
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_training.data.bag_scene import Bags
+from occ_training.data.pixel_sight import (
+    PixelRays,
+    PixelSightSpec,
+    SightVoxels,
+    draw_sight,
+    pixel_rays,
+)
 from occ_training.data.splat_targets import (
     PixelLabels,
     draw_steps,
@@ -33,6 +40,7 @@ from occ_training.data.surround import SurroundDrive, SurroundDrives, SurroundSp
 from occ_training.labels.answers import depth_of_layer
 
 CLASSES, DEPTH = "classes", "depth"
+_SIGHT = ("sight_voxels", "sight_classes", "sight_free", "sight_weights")
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,14 @@ class SplatTargets:
         neighbours: Neighbouring key frames per sample, drawn from the configuration's horizon.
         cameras: Cameras per key frame, drawn anew for each; 0 = all.
         furthest_m: Depth from which on there are no labels.
+        sight: Lines of sight of the same key frames, of all their cameras; None = not looked at.
     """
 
     size: tuple[int, int] = (256, 704)
     neighbours: int = 6
     cameras: int = 0
     furthest_m: float = 40.0
+    sight: PixelSightSpec | None = None
 
 
 class SplatSample(NamedTuple):
@@ -83,6 +93,10 @@ class SplatSample(NamedTuple):
         intrinsics: Intrinsics of the rendered pictures, pixels.
         classes: Class ids of the rendered pictures, 0 = none.
         depth_m: Their depth, 0 = none.
+        sight_voxels: Voxels of which something is known at the rendered key frames, -1 = nothing.
+        sight_classes: Class ids of what is in them, 0 = none.
+        sight_free: Which of them are free.
+        sight_weights: What they count.
         name: Drive and stamp, for messages.
     """
 
@@ -96,6 +110,10 @@ class SplatSample(NamedTuple):
     intrinsics: Float[Tensor, "s c 3 3"]
     classes: Int[Tensor, "s c ph pw"]
     depth_m: Float[Tensor, "s c ph pw"]
+    sight_voxels: Int[Tensor, "s n"]
+    sight_classes: Int[Tensor, "s n"]
+    sight_free: Bool[Tensor, "s n"]
+    sight_weights: Float[Tensor, "s n"]
     name: str = ""
 
 
@@ -192,7 +210,30 @@ class SplatDataset(Dataset[SplatSample]):
             torch.stack(part).unflatten(0, (len(steps), drawn)) for part in zip(*views, strict=True)
         )
         names = ("T_cam_ego", "intrinsics", "classes", "depth_m")
-        return {"steps": torch.tensor(steps), **dict(zip(names, parts, strict=True))}
+        seen = [self._sight(drive, around[step], key, random) for step in steps]
+        sight = (torch.stack(part) for part in zip(*seen, strict=True))
+        return {
+            "steps": torch.tensor(steps),
+            **dict(zip(names, parts, strict=True)),
+            **dict(zip(_SIGHT, sight, strict=True)),
+        }
+
+    def _sight(
+        self, drive: SurroundDrive, then: int, now: int, random: np.random.RandomState
+    ) -> SightVoxels:
+        """What is known of voxels of one key frame, in the frame of another."""
+        if self.targets.sight is None:
+            nothing = torch.zeros(0, dtype=torch.int64)
+            return SightVoxels(nothing, nothing, nothing.bool(), nothing.float())
+        rays = [
+            pixel_rays(depth_of_layer(depth), classes, layer_intrinsics(K, depth, size), T)
+            for depth, classes, K, size, T in zip(
+                drive.maps(DEPTH, then), drive.maps(CLASSES, then), drive.K(then),
+                drive.sizes(then), vehicle_poses(drive, then, now), strict=True,
+            )
+        ]  # fmt: skip
+        joined = PixelRays(*(np.concatenate(part) for part in zip(*rays, strict=True)))
+        return draw_sight(joined, self.config.grid_below_roof, self.targets.sight, random)
 
     def _picture(
         self, drive: SurroundDrive, then: int, now: int, camera: int
@@ -242,6 +283,12 @@ def network_images(
 def vehicle_poses(drive: SurroundDrive, then: int, now: int) -> np.ndarray:
     """Poses `[n, 4, 4]` of the cameras of one key frame in the vehicle frame of another."""
     return np.linalg.inv(drive.T_world_ego(now)) @ drive.T_world_cam(then)
+
+
+def layer_intrinsics(K: np.ndarray, layer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Intrinsics of a label layer, which may be kept smaller than the images of that width."""
+    scale = layer.shape[1] / size[0]
+    return K * np.array([[scale], [scale], [1.0]])
 
 
 def stacked(matrices: Sequence[np.ndarray]) -> Float[Tensor, "p 4 4"]:

@@ -17,8 +17,10 @@ from torch import Tensor
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
+from occ_training.data.pixel_sight import pixel_rays
 from occ_training.data.surround import SurroundDrive, SurroundDrives
 from occ_training.labels.answers import depth_of_layer
+from occ_training.recipes.gaussianflowocc_data import layer_intrinsics, vehicle_poses
 
 Points = npt.NDArray[np.float64]
 
@@ -88,16 +90,17 @@ def surface_points(
         count: Pixels per camera.
         furthest_m: Depth that is not looked at.
     """
-    T_ego_cam = np.linalg.inv(drive.T_world_ego(key)) @ drive.T_world_cam(key)
     found = []
-    for values, K, T in zip(drive.maps(depth, key), drive.K(key), T_ego_cam, strict=True):
+    for values, K, size, T in zip(
+        drive.maps(depth, key), drive.K(key), drive.sizes(key), vehicle_poses(drive, key, key),
+        strict=True,
+    ):  # fmt: skip
         depth_m = depth_of_layer(values)
-        v, u = np.nonzero((depth_m > 0) & (depth_m < furthest_m))
-        some = random.permutation(len(v))[:count]
-        v, u = v[some], u[some]
-        z = depth_m[v, u].astype(np.float64)
-        rays = np.linalg.solve(K, np.stack([u, v, np.ones_like(u)]).astype(np.float64))
-        found.append((T[:3, :3] @ (rays * z)).T + T[:3, 3])
+        no_class = np.zeros(depth_m.shape, np.uint8)
+        rays = pixel_rays(depth_m, no_class, layer_intrinsics(K, depth_m, size), T)
+        near = np.flatnonzero((depth_m > 0) & (depth_m < furthest_m))
+        some = rays[near[random.permutation(len(near))[:count]]]
+        found.append(some.points(some.length_m[:, None])[:, 0])
     return np.concatenate(found)
 
 
@@ -119,8 +122,12 @@ def draw_places(
     lower, upper = np.array(grid.origin_m), np.array([*grid.upper_m[:2], config.roof_m])
     inside = [p[((p > lower) & (p < upper)).all(1)] for p in points]
     cells = [np.floor((p - lower) / cell_m).astype(np.int64) @ (1, 4096, 4096**2) for p in inside]
-    flat = np.concatenate(inside)
-    names, first, counts = np.unique(np.concatenate(cells), return_index=True, return_counts=True)
+    # Each key frame counts once: pixels are many where the ground is near, and that is flat.
+    seen = [np.unique(names, return_index=True) for names in cells]
+    flat = np.concatenate([p[first] for p, (_, first) in zip(inside, seen, strict=True)])
+    names, first, counts = np.unique(
+        np.concatenate([n for n, _ in seen]), return_index=True, return_counts=True
+    )
     if len(names) < config.gaussians:
         raise ConfigError(
             f"the pseudo depth of {len(points)} key frames gives {len(names)} places for "

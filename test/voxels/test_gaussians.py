@@ -9,6 +9,7 @@ from occ_perception.core.grid import GridSpec
 from occ_perception.voxels.gaussians import (
     Gaussians,
     GaussianVolume,
+    gaussians_at_voxels,
     gaussians_to_volume,
     label_voxels,
     precisions,
@@ -74,6 +75,16 @@ def test_gradients_reach_every_attribute():
     volume = gaussians_to_volume(gaussians, GRID, 2)
     (volume.density.sum() + volume.logits.square().sum()).backward()
     assert all(t.grad.abs().sum() > 0 for t in gaussians)
+
+
+def test_chosen_voxels_have_the_sums_of_the_whole_grid():
+    gaussians = random_gaussians(400)
+    volume = gaussians_to_volume(gaussians, GRID, 2)
+    voxels = torch.randperm(GRID.count)[:40]
+    sums = gaussians_at_voxels(gaussians, GRID, 2, voxels)
+    torch.testing.assert_close(sums.density.clamp(0, 1), volume.density.flatten()[voxels])
+    torch.testing.assert_close(sums.logits, volume.logits.flatten(0, 2)[voxels])
+    assert sums.density.max() > 1  # where many meet, more of them still makes a difference
 
 
 def test_faint_and_high_voxels_are_free():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.core.grid import GridSpec
@@ -94,6 +94,11 @@ class GaussianFlowOccConfig:
     def roof(self) -> int:
         """First z index whose density is dropped."""
         return round((self.roof_m - self.origin_m[2]) / self.voxel_m)
+
+    @property
+    def grid_below_roof(self) -> GridSpec:
+        """The part of the grid in which something may be predicted."""
+        return replace(self.grid, shape=(*self.shape[:2], self.roof))
 
     @property
     def steps(self) -> int:

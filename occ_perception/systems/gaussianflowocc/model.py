@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -164,10 +163,9 @@ class GaussianFlowOcc(nn.Module):
             gaussians: Without batch axis.
             reach: Half edge of the cube that a Gaussian is added to; the configuration's if None.
         """
-        roof, grid = self.config.roof, self.config.grid
-        below = replace(grid, shape=(*grid.shape[:2], roof))  # what is above is free anyway
+        roof, below = self.config.roof, self.config.grid_below_roof  # what is above is free anyway
         volume = gaussians_to_volume(gaussians, below, reach or self.config.reach)
-        above = grid.shape[2] - roof
+        above = self.config.shape[2] - roof
         density, logits = F.pad(volume.density, (0, above)), F.pad(volume.logits, (0, 0, 0, above))
         return label_voxels(GaussianVolume(density, logits), roof)
 

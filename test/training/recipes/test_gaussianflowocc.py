@@ -7,6 +7,8 @@ from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
 from occ_training.data.bag_scene import Bags
+from occ_training.data.pixel_sight import PixelSightSpec
+from occ_training.data.surround import SurroundDrives, SurroundSpec
 from occ_training.engine.checkpointing import CheckpointFolder
 from occ_training.engine.recipe import LoopConfig
 from occ_training.engine.trainer import Trainer
@@ -22,15 +24,17 @@ from occ_training.losses.splatting import (
 from occ_training.recipes.catalog import find_trainable
 from occ_training.recipes.gaussianflowocc import (
     PRESETS,
-    GaussianFlowOccLosses,
     GaussianFlowOccPreset,
     GaussianFlowOccTraining,
-    TrainableGaussianFlowOcc,
     build_recipe,
-    collate,
 )
 from occ_training.recipes.gaussianflowocc_data import SplatDataset, SplatTargets, SplatTopics
 from occ_training.recipes.gaussianflowocc_start import FlatStart, draw_places
+from occ_training.recipes.gaussianflowocc_step import (
+    GaussianFlowOccLosses,
+    TrainableGaussianFlowOcc,
+    collate,
+)
 from occ_training.recipes.gaussianflowocc_validation import Validation
 from occ_training.recipes.preset import with_steps
 from occ_training.recipes.request import Request
@@ -99,14 +103,59 @@ def test_labels_lie_where_rendering_cameras_see_them(bags):
 def test_both_losses_reach_the_network(batch):
     torch.manual_seed(0)
     network = TrainableGaussianFlowOcc(CONFIG)
-    losses = GaussianFlowOccLosses(SplatLossWeights())(network, batch)
+    losses = GaussianFlowOccLosses(SplatLossWeights(), CONFIG)(network, batch)
     assert set(losses) == {"semantic", "depth"}
     torch.stack(list(losses.values())).sum().backward()
     heads = (network.semantic_head, network.scale_head, network.rotation_head, network.opacity_head)
     for part in (*heads, network.backbone, network.decoder):
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
-    bare = GaussianFlowOccLosses(SplatLossWeights(depth=0.0))(network, batch)
+    bare = GaussianFlowOccLosses(SplatLossWeights(depth=0.0), CONFIG)(network, batch)
     assert set(bare) == {"semantic"}
+
+
+SIGHT = dataclasses.replace(TARGETS, sight=PixelSightSpec(rays=500))
+
+
+def test_voxels_on_lines_of_sight_lie_where_the_truth_is(bags):
+    """Those in which rays of the true depth end are occupied, those they pass are not."""
+    true = SplatTopics(depth="/ground_truth/{camera}/depth")
+    exact = dataclasses.replace(TARGETS, sight=PixelSightSpec(rays=500, thickness_m=0.4))
+    sample = SplatDataset(bags, CONFIG, exact, true, augments=False)[1]
+    truth = {"truth": "/ground_truth/voxels"}
+    drive = SurroundDrives(bags, SurroundSpec(CONFIG.cameras, layers=truth)).scenes[0]
+    below = torch.from_numpy(drive.layer("truth", 1).labels.copy())[..., : CONFIG.roof].flatten()
+    kept = sample.sight_voxels >= 0
+    assert kept.shape == (2, 2000) and kept.float().mean() > 0.5
+    free, is_free = sample.sight_free[1][kept[1]], below[sample.sight_voxels[1][kept[1]]] == 17
+    assert is_free[free].float().mean() > 0.9
+    assert is_free[~free].float().mean() < 0.5
+
+
+def test_lines_of_sight_teach_what_is_where(bags):
+    batch = collate([SplatDataset(bags, CONFIG, SIGHT, augments=False)[1]])
+    torch.manual_seed(0)
+    network = TrainableGaussianFlowOcc(CONFIG)
+    weights = SplatLossWeights(semantic=0, depth=0, sight=1, sight_semantic=1)
+    losses = GaussianFlowOccLosses(weights, CONFIG)
+    terms = losses(network, batch)
+    assert set(terms) == {"sight", "sight_semantic"}
+    terms["sight"].backward(retain_graph=True)
+    assert not network.semantic_head[-1].weight.grad.any()
+    assert network.opacity_head[-1].weight.grad.abs().sum() > 0
+    terms["sight_semantic"].backward()
+    assert network.semantic_head[-1].weight.grad.abs().sum() > 0
+    assert network.backbone.conv1.weight.grad.abs().sum() > 0
+
+
+def test_lines_of_sight_meet_things_where_they_are_at_that_time(batch, bags):
+    """Gaussians that have moved away leave their voxels."""
+    batch = collate([SplatDataset(bags, CONFIG, SIGHT, augments=False)[1]])
+    losses = GaussianFlowOccLosses(SplatLossWeights(sight=1), CONFIG)
+    trained = TrainableGaussianFlowOcc(CONFIG)(batch)
+    before, now = trained.means[0]
+    away = trained._replace(means=(torch.stack([before + 100, now]),))
+    then, still = losses._sight(away, batch)
+    assert not then.density.any() and still.density.any()
 
 
 def test_losses_are_means_over_all_pixels_of_a_batch(batch):
@@ -114,7 +163,7 @@ def test_losses_are_means_over_all_pixels_of_a_batch(batch):
     network = TrainableGaussianFlowOcc(CONFIG).eval()
     weights = SplatLossWeights(semantic=1.0, depth=1.0)
     with torch.no_grad():
-        found = GaussianFlowOccLosses(weights)(network, batch)
+        found = GaussianFlowOccLosses(weights, CONFIG)(network, batch)
         trained = network(batch)
         pictures = torch.stack(
             [GaussianFlowOccLosses._pictures(trained, batch, i) for i in range(2)]
@@ -216,6 +265,8 @@ def test_presets_are_the_published_numbers(tmp_path):
     assert (training.rate, training.weight_decay, training.ema.start) == (1e-4, 0.01, 10560)
     assert (training.losses.semantic, training.losses.depth) == (2.0, 0.05)
     assert training.targets == SplatTargets((256, 704), 6, 0, 40.0) and training.start is None
+    assert training.targets.sight is None
+    assert training.losses.sight == training.losses.sight_semantic == 0
     assert (last.loop.epochs, last.loop.batch_size, last.loop.clip_norm) == (18, 4, 5.0)
     assert (august.training.losses.semantic, august.training.losses.depth) == (1.0, 0.1)
     assert (last.network.reach, august.network.reach) == (4, 3)
