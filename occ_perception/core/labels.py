@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from occ_perception.core.errors import ConfigError
 
+# Names of label maps begin so whose ids are clusters that nobody has named.
+CLUSTERS = "clusters_"
+
 
 @dataclass(frozen=True)
 class LabelMap:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from occ_perception.core.cityscapes import TRAIN_IDS, bdd100k_train_ids, kitti360_train_ids
 from occ_perception.core.errors import ConfigError
-from occ_perception.core.labels import LabelMap
+from occ_perception.core.labels import CLUSTERS, LabelMap
 from occ_perception.eval.depth_scorer import DepthScorer
 from occ_perception.eval.occ3d import GAUSSIANFLOWOCC_PROTOCOL, LANGOCC_PROTOCOL
 from occ_perception.eval.occ3d_scorers import Occ3DScorer, RayScorer
 from occ_perception.eval.scoring import Scorer
+from occ_perception.eval.segmentation_scorer import SegmentationScorer, TrainIds
 from occ_perception.eval.slice_scorer import SliceScorer
 from occ_perception.eval.sscbench_scorer import SscBenchScorer
 from occ_perception.eval.voxel_occupancy_scorer import VoxelOccupancyScorer
@@ -43,6 +45,16 @@ def _lidar_occupancy(system: Answering, topic: str) -> Scorer:
     return SliceScorer(network)
 
 
+def _segmentation(
+    system: Answering, train_ids: TrainIds = kitti360_train_ids, *, crf: bool = False
+) -> Scorer:
+    """Of train ids, or of clusters that the weights do not name."""
+    labels = system.labels
+    are_clusters = labels.name.startswith(CLUSTERS)
+    answers = max(TRAIN_IDS, len(labels.ids) - 1) if are_clusters else TRAIN_IDS
+    return SegmentationScorer(train_ids, answers, not are_clusters, crf)
+
+
 # Name -> how to make it for a system and the topic of the truth.
 BENCHMARKS: Mapping[str, Make] = {
     "completion": lambda system, topic: CompletionScorer(topic),
@@ -57,9 +69,15 @@ BENCHMARKS: Mapping[str, Make] = {
     "depth": lambda system, topic: DepthScorer("depth"),
     "predicted_depth": lambda system, topic: DepthScorer("predicted_depth"),
     "depth_eigen": lambda system, topic: DepthScorer("depth", crop=True),
+    "segmentation": lambda system, topic: _segmentation(system),
+    "segmentation_crf": lambda system, topic: _segmentation(system, crf=True),
+    "segmentation_bdd100k": lambda system, topic: _segmentation(system, bdd100k_train_ids),
 }
 
-WITHOUT_VOXELS = frozenset({"lidar_occupancy", "depth", "predicted_depth", "depth_eigen"})
+WITHOUT_VOXELS = frozenset(
+    {"lidar_occupancy", "depth", "predicted_depth", "depth_eigen"}
+    | {"segmentation", "segmentation_crf", "segmentation_bdd100k"}
+)
 
 # What each publication reports; the first one decides which frames are the worst.
 OF_SYSTEM: Mapping[str, tuple[str, ...]] = {

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from occ_perception.core.cityscapes import IGNORED, TRAIN_IDS
 from occ_perception.core.errors import PredictionError
 
-IGNORED = -1
 # Cityscapes train ids; classes that make up a driving scene count more.
 CLASS_WEIGHTS = (4, 2, 2, 1, 1, 1, 1, 1, 2, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1)
 
@@ -63,7 +63,7 @@ class SegmentationMetric:
         clusters: Number of predicted ids, None = as many as classes.
     """
 
-    def __init__(self, classes: int = 19, clusters: int | None = None) -> None:
+    def __init__(self, classes: int = TRAIN_IDS, clusters: int | None = None) -> None:
         self.classes = classes
         self.confusion = torch.zeros(classes, clusters or classes, dtype=torch.int64)
 

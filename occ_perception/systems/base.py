@@ -17,6 +17,11 @@ from occ_perception.core.types import CameraFrame, Prediction, PreparedView
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+# An extra for benchmarks, which no node publishes: what a semantic head answers for every pixel of
+# the first camera's image at the network's size, uint8; Cityscapes train ids, or clusters.
+PIXEL_CLASSES = "pixel_classes"
+NOT_SEEN = 255  # pixels that the network was not shown
+
 _DTYPES: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -6,6 +6,7 @@ given; its pixels outside that part make no statement.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,11 @@ class PicturePixels(NamedTuple):
         values = image[row.clamp(max=image.shape[0] - 1), column.clamp(max=image.shape[1] - 1)]
         return values.masked_fill(~self.inside, fill)
 
+    def strips(self, rows: int) -> Iterator[PicturePixels]:
+        """The picture in strips of at most so many rows."""
+        splits = (part.split(rows) for part in (self.uv, self.network_uv, self.inside))
+        return (PicturePixels(*parts, self.K) for parts in zip(*splits, strict=True))
+
     def spread(self, values: Shaped[Tensor, "n ..."], fill: float) -> Shaped[Tensor, "h w ..."]:
         """Values of the pixels inside as a picture."""
         whole = values.new_full((*self.inside.shape, *values.shape[1:]), fill)
@@ -117,7 +123,17 @@ def picture_rays(
         dtype: Of the hidden map.
     """
     height, width = (side // config.picture_stride for side in config.input_size)
-    pixels = picture_pixels(view, (height, width))
+    return rays_of(field, view, picture_pixels(view, (height, width)), config, dtype)
+
+
+def rays_of(
+    field: PixelField,
+    view: PreparedView,
+    pixels: PicturePixels,
+    config: FieldConfig,
+    dtype: torch.dtype = torch.float32,
+) -> PictureRays:
+    """Prepare the rays of some rows of a picture; the other arguments are `picture_rays`'."""
     uv, identity = pixels.uv[pixels.inside], torch.eye(4).to(pixels.K)
     jitter = fixed_jitter((), config.samples, pixels.K)
     distances = inverse_depth_distances(jitter, config.near_m, config.far_m)
@@ -151,7 +167,7 @@ def render_picture(
         rays: What to render.
     """
     activations = torch.cat([fixed_activations(table, piece) for piece in rays.samples.pieces()])
-    activations = activations.unflatten(0, (len(rays.z_per_distance), -1))
+    activations = activations.unflatten(0, (-1, len(rays.distances_m)))
     density = field.density(activations).float()
     weights = composite(density, rays.distances_m).weights
     depth = expected_distance(weights, rays.distances_m) * rays.z_per_distance

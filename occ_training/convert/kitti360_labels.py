@@ -1,40 +1,5 @@
-"""Semantic ids of KITTI-360 (and Cityscapes, and BDD-100K) as Cityscapes train ids."""
+"""Semantic ids of KITTI-360 as Cityscapes train ids, under the name that recipes know."""
 
-from __future__ import annotations
+from occ_perception.core.cityscapes import IGNORED, bdd100k_train_ids, kitti360_train_ids
 
-import numpy as np
-import numpy.typing as npt
-
-IGNORED = -1
-# Train id -> ids that become it. Garage, gate, stop, small pole and box fall in with the nearest
-# of the nineteen classes.
-_KITTI360 = {
-    **{0: (7,), 1: (8,), 2: (11, 34), 3: (12,), 4: (13, 35), 5: (17, 37), 6: (19,), 7: (20,)},
-    **{8: (21,), 9: (22,), 10: (23,), 11: (24,), 12: (25,), 13: (26,), 14: (27,), 15: (28,)},
-    **{16: (31,), 17: (32,), 18: (33,)},
-}
-_BDD100K = {
-    **{0: (7,), 1: (8,), 2: (10,), 3: (15,), 4: (11,), 5: (20,), 6: (25,), 7: (26,), 8: (29,)},
-    **{9: (28,), 10: (30,), 11: (31,), 12: (32,), 13: (35,), 14: (40,), 15: (34,), 16: (39,)},
-    **{17: (37,), 18: (33,)},
-}
-
-
-def _table(train_ids: dict[int, tuple[int, ...]]) -> npt.NDArray[np.int16]:
-    table = np.full(256, IGNORED, dtype=np.int16)
-    for train_id, ids in train_ids.items():
-        table[list(ids)] = train_id
-    return table
-
-
-def kitti360_train_ids(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int16]:
-    """Train ids of KITTI-360 or Cityscapes ids; what is no class, or unknown, becomes -1.
-
-    The official code turns ids that its table lacks into road.
-    """
-    return _table(_KITTI360)[np.where((ids >= 0) & (ids < 256), ids, 255)]
-
-
-def bdd100k_train_ids(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int16]:
-    """Train ids of BDD-100K's panoptic ids; what is no class becomes -1."""
-    return _table(_BDD100K)[np.where((ids >= 0) & (ids < 256), ids, 255)]
+__all__ = ["IGNORED", "bdd100k_train_ids", "kitti360_train_ids"]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from occ_perception.core.cityscapes import bdd100k_train_ids, kitti360_train_ids
 from occ_perception.eval.depth_maps import kitti360_depth, kitti_raw_depth
-from occ_training.convert.kitti360_labels import bdd100k_train_ids, kitti360_train_ids
 
 SIZE = (4, 6)
 IDENTITY = np.hstack([np.eye(3), np.zeros((3, 1))])

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from occ_perception.core.cityscapes import SSCBENCH_15_OF_TRAIN_ID, TRAIN_IDS
-from occ_perception.core.labels import LabelMap, load_label_map
+from occ_perception.core.labels import CLUSTERS, LabelMap, load_label_map
 from occ_perception.systems.scenedino.semantic_head import SemanticHead, SemanticMode
 
 UNKNOWN = 255
@@ -61,7 +61,7 @@ def is_assigned(head: SemanticHead, mode: SemanticMode) -> bool:
 def cluster_labels(count: int) -> LabelMap:
     """Label map of clusters without a name."""
     return LabelMap(
-        name=f"clusters_{count}",
+        name=f"{CLUSTERS}{count}",
         ids=tuple(range(count + 1)),
         names=("empty", *(f"cluster {k}" for k in range(count))),
         colors_rgb=((0, 0, 0), *(_colour(k) for k in range(count))),

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from occ_perception.blocks.fields.fixed_points import SeenPoints, fixed_activations
+from occ_perception.blocks.fields.fixed_points import SeenPoints, fixed_activations, pixel_table
 from occ_perception.blocks.fields.pixel_field import PixelField
 from occ_perception.core.labels import LabelMap
-from occ_perception.systems.base import Concern
-from occ_perception.systems.field_pictures import PictureRays, RenderedPicture
+from occ_perception.core.types import Prediction, PreparedView
+from occ_perception.systems.base import NOT_SEEN, PIXEL_CLASSES, Concern, Context, autocast
+from occ_perception.systems.field_pictures import (
+    PicturePixels,
+    PictureRays,
+    RenderedPicture,
+    picture_pixels,
+    rays_of,
+    render_picture,
+)
 from occ_perception.systems.field_system import Decision, FieldSystem
 from occ_perception.systems.scenedino.classes import VoxelClasses, voxel_classes
 from occ_perception.systems.scenedino.config import SceneDinoConfig
@@ -21,6 +30,8 @@ from occ_perception.systems.scenedino.feature_picture import LatentColours
 from occ_perception.systems.scenedino.folded_head import FoldedHead
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.semantic_head import SemanticMode
+
+_STRIP_ROWS = 8  # of a full picture that are rendered at a time: it has millions of samples
 
 
 class _Read(NamedTuple):
@@ -91,6 +102,24 @@ class SceneDinoSystem(FieldSystem):
             extras["segmentation"] = rays.pixels.spread(classes, self.labels.unknown_id)
         return extras
 
+    def infer(self, views: Sequence[PreparedView], context: Context) -> Prediction:
+        """Predict the voxels in front of the camera.
+
+        Args:
+            views: One view.
+            context: Stamp and wanted extras; `PIXEL_CLASSES` is made for benchmarks only.
+
+        Raises:
+            CalibrationError: The camera sees nothing of the grid.
+            PredictionError: The field answered with NaN.
+        """
+        prediction = super().infer(views, context)
+        if PIXEL_CLASSES not in context.wanted or self.network.semantics is None:
+            return prediction
+        (view,) = views
+        extras = {**prediction.extras, PIXEL_CLASSES: self._pixel_classes(view)}
+        return replace(prediction, extras=extras)
+
     def reset(self) -> None:
         """Begin with new colours of the feature picture."""
         self._colours.reset()
@@ -111,6 +140,21 @@ class SceneDinoSystem(FieldSystem):
         if read.head is None:
             return torch.ones(len(hidden), dtype=torch.uint8, device=hidden.device)
         return read.classes.id_of.to(hidden.device)[read.head.classes(hidden)]
+
+    def _pixel_classes(self, view: PreparedView) -> UInt8[Tensor, "h w"]:
+        """The head's answers for every pixel of the camera's image at the network's size."""
+        pixels = picture_pixels(view, self.config.input_size)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            table = pixel_table(self.encode(view.image[None]))
+            return torch.cat([self._strip(view, s, table) for s in pixels.strips(_STRIP_ROWS)])
+
+    def _strip(
+        self, view: PreparedView, pixels: PicturePixels, table: Float[Tensor, "p hidden"]
+    ) -> UInt8[Tensor, "h w"]:
+        with torch.autocast(self.device.type, enabled=False):
+            rays = rays_of(self.field, view, pixels, self.config, table.dtype)
+        hidden = render_picture(self.field, table, rays).hidden
+        return pixels.spread(self._current().head.classes(hidden).to(torch.uint8), NOT_SEEN)
 
     def _current(self) -> _Read:
         """What the weights say; read anew when others were loaded."""

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from systems.field_rigs import SCENEDINO, build, frame
+from systems.field_rigs import SCENEDINO, build, camera, frame
 
 from occ_perception.core.cityscapes import SSCBENCH_15_OF_TRAIN_ID
 from occ_perception.core.labels import load_label_map
-from occ_perception.systems.base import Concern, Context
+from occ_perception.systems.base import NOT_SEEN, PIXEL_CLASSES, Concern, Context
 from occ_perception.systems.scenedino.classes import cluster_labels
 from occ_perception.systems.scenedino.feature_picture import LatentColours
 from occ_perception.systems.scenedino.folded_head import FoldedHead
@@ -45,6 +45,21 @@ def test_clusters_without_a_meaning_are_numbered_and_said_to_be(system):
     assert any(isinstance(note, Concern) and "cluster" in note for note in system.notes())
     occupied = prediction.labels[(prediction.labels > 0) & (prediction.labels < 255)]
     assert int(occupied.min()) >= 1 and int(occupied.max()) <= 5
+
+
+def test_benchmarks_get_the_answer_of_every_pixel():
+    """The strips are one picture, and each pixel says what its ray says alone."""
+    torch.manual_seed(0)
+    system = build("scenedino", picture_stride=1)
+    assert PIXEL_CLASSES not in system.offers
+    wanted = frozenset({PIXEL_CLASSES, "segmentation"})
+    extras = answer(system, wanted).extras
+    assert extras[PIXEL_CLASSES].shape == system.config.input_size
+    assert len(extras[PIXEL_CLASSES].unique()) > 1
+    assert torch.equal(extras[PIXEL_CLASSES] + 1, extras["segmentation"])
+    tall = system.preprocess(frame(camera(width=96, height=192)))
+    cut = system.infer([tall], Context(1, wanted=wanted)).extras[PIXEL_CLASSES]
+    assert (cut[0] == NOT_SEEN).all() and (cut[16] < 5).any()
 
 
 def test_an_assignment_gives_them_the_classes_of_the_benchmark(system):
