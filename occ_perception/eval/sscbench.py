@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from occ_perception.core.cityscapes import SSCBENCH_15_OF_TRAIN_ID
 from occ_perception.core.grid import GridSpec
 from occ_perception.eval.metrics import CompletionMetric, CompletionResult
 from occ_perception.eval.voxel_occupancy import INVALID, invalidate_underground
@@ -29,8 +30,7 @@ T_VELO_CAM = torch.tensor(
 FOCAL_PX, CENTRE_PX, IMAGE_PX = 552.554261, (682.049453, 238.769549), (1408, 376)
 
 CLASSES = 16
-# Index = Cityscapes train id; sky and rider count as empty.
-LABEL_OF_TRAIN_ID = torch.tensor([7, 8, 9, 9, 10, 13, 15, 14, 11, 12, 0, 6, 0, 1, 4, 5, 5, 3, 2])
+LABEL_OF_TRAIN_ID = torch.tensor(SSCBENCH_15_OF_TRAIN_ID)
 # Index = raw SSCBench id 0..19.
 _LABEL_OF_RAW_ID = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 12, 9, 10, 11, 12, 13, 14, 9, 15, 0])
 # Classes 1..15; shares of the training labels in percent.
