@@ -82,7 +82,16 @@ class SliceScorer(PerImage):
         return Stamps(stamps[: 1 - _FEWEST_SCANS])
 
     def update(self, prediction: Prediction, stamp_ns: int) -> float | None:
-        """Score the slice in front of one image."""
+        """Score the slice in front of one image.
+
+        Raises:
+            ConfigError: The answer is one for another place.
+        """
+        if prediction.stamp_ns != stamp_ns:
+            raise ConfigError(
+                "lidar occupancy asks the field itself about the right image, so images of other "
+                "places are no control of it: leave out --shuffle, or score other benchmarks"
+            )
         found = self._frames.at(stamp_ns)
         if found is None:
             return None

@@ -91,6 +91,8 @@ def test_the_slice_in_front_is_judged_by_what_scans_see(truth_bag):
     bad = run(truth_bag, wrong, [SliceScorer(wrong)], frames=1).scores["lidar occupancy"]
     assert good["O_acc"] > 0.8 and good["O_acc"] > bad["O_acc"] + 0.05
     assert system.grid.shape == (256, 256, 32)  # its own grid is left alone
+    with pytest.raises(ConfigError, match="no control of it: leave out --shuffle"):
+        run(truth_bag, system, [SliceScorer(system)], frames=2, shuffle=True)
 
 
 def test_the_corridor_in_front_is_counted_voxel_by_voxel(truth_bag):
