@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from occ_perception.core.camera import Camera
 from occ_perception.core.grid import GridSpec
-from occ_perception.geometry.projection import project, visible
 from occ_perception.geometry.transforms import inverse
 
 
@@ -21,16 +21,36 @@ def voxels_in_view(
 ) -> Bool[Tensor, "x y z"]:
     """Voxels whose centre projects into the camera's image; occlusion is not considered.
 
+    The view is the inside of five planes, so of each column of voxels it leaves one interval: the
+    columns are computed, and their voxels only compared. A moving rig wants a mask per image.
+
     Args:
         grid: Voxels; `camera.T_base_cam` is the camera's pose in this grid's frame.
         camera: Rectified camera.
         device: Where the mask is built.
         min_depth_m: Nearest depth along the optical axis that counts, metres.
     """
-    T_cam_grid = inverse(camera.T_base_cam)
-    P = torch.from_numpy((camera.P @ T_cam_grid).astype(np.float32)).to(device)
-    uv, depth = project(grid.centers(device), P)
-    return visible(uv, depth, camera.width, camera.height, min_depth_m)
+    x, y, z = (torch.from_numpy(grid.axis_centers(axis)).to(device) for axis in range(3))
+    low = torch.full((len(x), len(y)), -torch.inf, dtype=x.dtype, device=device)
+    high = -low
+    for a, b, c, d in _view_planes(camera, min_depth_m).tolist():
+        rest = a * x[:, None] + (b * y + d)
+        if c > 0:
+            low = torch.maximum(low, -rest / c)
+        elif c < 0:
+            high = torch.minimum(high, -rest / c)
+        else:
+            low = low.masked_fill(rest < 0, torch.inf)
+    return (z >= low[..., None]) & (z < high[..., None])
+
+
+def _view_planes(camera: Camera, min_depth_m: float) -> npt.NDArray[np.float64]:
+    """`[5, 4]` planes `a x + b y + c z + d >= 0` in the grid's frame: the image's sides, depth."""
+    u, v, depth = camera.P @ inverse(camera.T_base_cam)
+    edges = (camera.width - 0.5, camera.height - 0.5)  # as `geometry.projection.visible` has them
+    near = depth - np.array([0, 0, 0, min_depth_m])
+    sides = [u + 0.5 * depth, edges[0] * depth - u, v + 0.5 * depth, edges[1] * depth - v]
+    return np.stack([*sides, near])
 
 
 class VisibilityCache:

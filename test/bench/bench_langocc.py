@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable
 
 import torch
+from timing import milliseconds
 
 from occ_perception.blocks.lift.lss import image_frustum
 from occ_perception.blocks.lift.temporal_stereo import match_earlier, sweep_maps, sweep_positions
@@ -22,20 +21,6 @@ from occ_perception.systems.langocc.heads import PointHead, fold_prompts
 
 CONFIG = LangOccConfig()
 PROMPTS, WORDS_MS, STEREO_MS = 17, 2.0, 5.0
-REPEATS = {"cuda": 50, "cpu": 2}
-
-
-def milliseconds(device: torch.device, step: Callable[[], object]) -> float:
-    """Time of a step, the best of some, after one to warm up."""
-    best = float("inf")
-    for number in range(REPEATS[device.type] + 1):
-        begin = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if number:
-            best = min(best, time.perf_counter() - begin)
-    return 1000 * best
 
 
 def words(device: torch.device) -> float:

@@ -1,9 +1,14 @@
 """The mask of voxels that a camera sees."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
+import torch
 
 from occ_perception.core.camera import Camera
 from occ_perception.core.grid import GridSpec
+from occ_perception.geometry.projection import project, visible
 from occ_perception.geometry.transforms import R_BODY_OPTICAL
 from occ_perception.voxels.visibility import voxels_in_view
 
@@ -31,6 +36,23 @@ def test_a_camera_moved_to_the_left_sees_more_of_the_left():
     mask = voxels_in_view(GRID, forward_camera(shift_left_m=2.0))[3, :, 0]
     assert mask[7]
     assert not mask[:3].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mask_is_what_projecting_every_centre_gives(seed):
+    """Whatever the pose: only centres on the very edge may fall on either side of it."""
+    rng = np.random.default_rng(seed)
+    pose = np.eye(4)
+    pose[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    pose[:3, :3] *= np.sign(np.linalg.det(pose[:3, :3]))
+    pose[:3, 3] = rng.uniform(-2, 2, 3)
+    camera = replace(forward_camera(), T_base_cam=pose, width=80)
+    grid = GridSpec((-5.0, -6.0, -4.0), (0.13, 0.17, 0.19), (70, 60, 40), "base_link")
+    P = torch.from_numpy(camera.P @ np.linalg.inv(pose)).float()
+    expected = visible(*project(grid.centers(), P), 80, 100, 0.1)
+    mask = voxels_in_view(grid, camera)
+    assert expected.any() and not expected.all()
+    assert (mask != expected).sum() < 5
 
 
 def test_the_mask_of_semantickitti_is_reproduced(shared_dir):
