@@ -205,6 +205,8 @@ def _describe(trainer: Any, recipe: Any, console: Console) -> None:
     for name, reasons in dropped.items():
         table.add_row(f"left out of {name}", ", ".join(f"{n} ({r})" for r, n in reasons.items()))
     console.print(table)
+    for note in recipe.notes:
+        console.print(note, markup=False, soft_wrap=True)
     if warning := recipe.config.get("warning"):
         console.print(warning, style="bold red")
 

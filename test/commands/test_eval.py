@@ -9,6 +9,8 @@ from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.model import VLScene
 from occ_perception.weights.files import write_weights
+from occ_training.world.config import WorldConfig
+from occ_training.world.retrieval_set import AskedStreet, write_retrieval
 
 NANO = ("--preset", "nano")
 RANGES = ["12.8 m", "25.6 m", "51.2 m"]
@@ -54,6 +56,33 @@ def test_files_of_a_submission_score_the_same(offline, truth_bag, tmp_path):
     words = ["eval", "vlscene", str(truth_bag), "--predictions", str(files)]
     assert main([*words, "--output", str(tmp_path)]) == 0
     assert document(tmp_path)["confusion"] == document(offline / "report")["confusion"]
+
+
+def test_floors_stand_beside_the_scores(offline, truth_bag, tmp_path, capsys):
+    """Answers that were kept against floors that were learnt from the very same truth."""
+    maps, files = str(tmp_path / "floors.npz"), offline / "files/sequences/08/predictions"
+    assert main(["floors", "--train", str(truth_bag), "--output", maps]) == 0
+    words = ["eval", "vlscene", str(truth_bag), "--predictions", str(files), "--floors", maps]
+    assert main([*words, "--output", str(tmp_path / "report")]) == 0
+    told = document(tmp_path / "report")
+    scores = {name: found["completion"]["iou 51.2 m"] for name, found in told["floors"].items()}
+    assert scores["all free"] == 0
+    assert scores["best map without looking"] > 0.5 > told["scores"]["completion"]["iou 51.2 m"]
+    assert "best map without looking" in " ".join(capsys.readouterr().out.split())
+
+
+def test_words_are_asked_for(surround_bag, tmp_path, capsys):
+    folder, report = tmp_path / "questions", tmp_path / "report"
+    street = AskedStreet(WorldConfig("nuscenes", frames=2), surround_bag.name)
+    asked = write_retrieval([street], [1], folder)
+    words = ["eval", "langocc", str(surround_bag), *NANO, "--weights", "random"]
+    assert main([*words, "--queries", str(folder), "--output", str(report)]) == 0
+    told = document(report)
+    assert told["frames"] == 0 and set(told["scores"]) >= {"retrieval, all"}
+    found = told["scores"]["retrieval, all"]
+    assert 0 < found["queries [1]"] <= asked
+    assert 0 < found["chance visible"] < 1 and 0 < found["mAP visible"] <= 1
+    assert "retrieval, all" in " ".join(capsys.readouterr().out.split())
 
 
 def test_kept_voxels_of_a_surround_system_score_the_same(surround_bag, tmp_path, capsys):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from occ_perception.commands.train import overridden
 from occ_perception.core.errors import ConfigError
 from occ_perception.weights.files import describe
 from occ_training.engine.checkpointing import CheckpointFolder
+from occ_training.recipes.catalog import find_trainable
 from occ_training.recipes.vlscene import PRESETS
 
 STEPS = 3
@@ -68,6 +70,19 @@ def test_what_cannot_be_trained_is_refused_with_a_sentence(truth_bag, tmp_path, 
     for sentence, more in cases.items():
         assert main(words(truth_bag, tmp_path / "run", *more)) == 2
         assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_the_recipe_has_to_say_is_printed(truth_bag, tmp_path, capsys, monkeypatch):
+    trainable = find_trainable("vlscene")
+
+    def build(preset, request):
+        return replace(trainable.build(preset, request), notes=("12 of 14 tensors taken over",))
+
+    told = replace(trainable, build=build)
+    monkeypatch.setattr("occ_perception.commands.train.find_trainable", lambda system: told)
+    assert main(words(truth_bag, tmp_path / "run", "--dry-run")) == 0
+    assert "12 of 14 tensors taken over" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_file_changes_values_of_the_preset():
