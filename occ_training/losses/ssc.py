@@ -85,6 +85,26 @@ def geometric_affinity_loss(
     return voxel_terms(logits, target, torch.ones(logits.shape[1])).geometric
 
 
+def occupied_overlap_loss(
+    logits: Float[Tensor, "n k"], truth: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """-ln of the soft IoU of "occupied"; not published.
+
+    The affinity losses weigh precision, recall and the many empty voxels alike, after which a short
+    training calls occupied only what it is sure of. This one asks for what is scored.
+
+    Args:
+        logits: Of labelled voxels, class 0 = empty.
+        truth: Their classes.
+    """
+    occupied = truth != 0
+    if not occupied.any():
+        return logits.sum() * 0
+    probability = 1 - logits.float().softmax(dim=1)[:, 0]
+    both = probability[occupied].sum()
+    return -(both / (probability.sum() + occupied.sum() - both)).clamp(min=1e-6).log()
+
+
 class _SoftCounts(NamedTuple):
     """What precision, recall and specificity are made of, for all classes at once.
 

@@ -20,6 +20,7 @@ from occ_training.losses.distill import depth_bin_loss, feature_loss, pixel_labe
 from occ_training.losses.ssc import (
     frequency_weights,
     labelled_voxels,
+    occupied_overlap_loss,
     point_cross_entropy,
     point_lovasz,
     row_terms,
@@ -88,7 +89,9 @@ class LossOptions:
     Attributes:
         stage: "images": depth and teacher alone, no voxels are computed; "voxels": voxels and
             points alone; "all": everything, as published.
-        semantic_weight: Of the affinity loss of classes, 1 as published.
+        semantic_weight: Of the affinity loss of classes, 1 as published. It asks for every class
+            that a scene has, however few its voxels; a short training calls much of the air cars.
+        overlap_weight: Of the loss on the IoU of what is occupied, 0 as published.
         branch_weight: Of the depth loss on each of the two distributions before they are fused, 0
             as published.
         voxels: At most so many labelled voxels are classified per step, drawn anew; 0 = all.
@@ -96,6 +99,7 @@ class LossOptions:
 
     stage: Stage = "all"
     semantic_weight: float = 1.0
+    overlap_weight: float = 0.0
     branch_weight: float = 0.0
     voxels: int = 0
 
@@ -152,6 +156,8 @@ class VLSceneLosses:
     def _voxel_terms(self, output: VLSceneOutput, truth: Tensor) -> dict[str, Tensor]:
         terms = row_terms(output.logits, truth, self._weights)._asdict()
         terms["semantic"] = self._options.semantic_weight * terms["semantic"]
+        if weight := self._options.overlap_weight:
+            terms["overlap"] = weight * occupied_overlap_loss(output.logits, truth)
         return {f"voxel_{name}": value for name, value in terms.items()}
 
     def _image_terms(

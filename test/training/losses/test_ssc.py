@@ -9,6 +9,7 @@ from occ_training.losses.distill import depth_bin_loss, feature_loss, pixel_labe
 from occ_training.losses.ssc import (
     frequency_weights,
     geometric_affinity_loss,
+    occupied_overlap_loss,
     point_cross_entropy,
     point_lovasz,
     semantic_affinity_loss,
@@ -119,3 +120,13 @@ def test_distillation_trains_both_sides():
     assert fused.grad.abs().sum() > 0
     logits = torch.randn(2, 5, 3, 3)
     assert pixel_label_loss(logits * 50, logits) < pixel_label_loss(-logits, logits)
+
+
+def test_overlap_of_what_is_occupied():
+    truth = torch.tensor([0, 0, 1, 2])
+    logits = torch.zeros(4, 4)  # 3/4 occupied everywhere: both 1.5, either 3 + 2 - 1.5
+    assert occupied_overlap_loss(logits, truth).item() == pytest.approx(-math.log(1.5 / 3.5))
+    right = 40.0 * torch.nn.functional.one_hot(truth, 4)
+    assert occupied_overlap_loss(right, truth) < 1e-6
+    assert occupied_overlap_loss(right.flip(0), truth).isfinite()
+    assert occupied_overlap_loss(logits, torch.zeros(4, dtype=torch.long)) == 0
