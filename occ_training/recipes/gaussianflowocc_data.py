@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from occ_perception.blocks.surround_input import (
     ImageFit,
     apply_fit,
-    draw_fit,
     fit_image,
     normalise,
 )
@@ -36,7 +34,8 @@ from occ_training.data.splat_targets import (
     fit_labels,
     rendering_cameras,
 )
-from occ_training.data.surround import SurroundDrive, SurroundDrives, SurroundSpec
+from occ_training.data.surround import SurroundDrive
+from occ_training.data.surround_dataset import SurroundDataset
 from occ_training.labels.answers import depth_of_layer
 
 CLASSES, DEPTH = "classes", "depth"
@@ -117,7 +116,7 @@ class SplatSample(NamedTuple):
     name: str = ""
 
 
-class SplatDataset(Dataset[SplatSample]):
+class SplatDataset(SurroundDataset[SplatSample]):
     """Samples of bags as GaussianFlowOcc learns from them.
 
     Args:
@@ -145,35 +144,20 @@ class SplatDataset(Dataset[SplatSample]):
         seed: int = 0,
     ) -> None:
         topics = topics or SplatTopics()
-        self.config, self.targets, self._augments = config, targets or SplatTargets(), augments
-        spec = SurroundSpec(
-            config.cameras,
-            maps={CLASSES: topics.classes, DEPTH: topics.depth},
-            reference=topics.reference,
-            base_frame=config.frame_id,
-            world_frame=topics.world_frame,
-            keeps=keeps,
+        maps = {CLASSES: topics.classes, DEPTH: topics.depth}
+        super().__init__(
+            bags, config, topics, maps, augments=augments, flips=False, keeps=keeps, seed=seed
         )
-        self.source = SurroundDrives(bags, spec, seed)
+        self.config, self.targets = config, targets or SplatTargets()
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of everything random."""
-        self.source.set_epoch(epoch)
-
-    def __getitem__(self, index: int) -> SplatSample:
+    def sample(self, drive: SurroundDrive, key: int, random: np.random.RandomState) -> SplatSample:
         """One sample.
 
         Raises:
             OccError: A message is damaged.
         """
-        drive, key = self.source.place_of(index)
-        random = self.source.random(index)
         chain = [*drive.past(key, self.config.past_frames), key]
-        # One fit per camera, the same for its earlier images (specification 2.3).
-        fits = [self._fit(size, random) for size in drive.sizes(key)]
+        fits = self.fits(drive.sizes(key), random)
         egos = [drive.T_world_ego(k) for k in chain]
         to_later = zip(egos[1:], egos[:-1], strict=True)
         return SplatSample(
@@ -186,11 +170,6 @@ class SplatDataset(Dataset[SplatSample]):
             **self._pictures(drive, key, random),
             name=f"{drive.name} at {drive.stamp_ns(key)}",
         )
-
-    def _fit(self, size: tuple[int, int], random: np.random.RandomState) -> ImageFit:
-        if self._augments:
-            return draw_fit(*size, self.config.input_size, random, flips=False)
-        return fit_image(*size, self.config.input_size)
 
     def _pictures(
         self, drive: SurroundDrive, key: int, random: np.random.RandomState

@@ -12,13 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from occ_perception.blocks.surround_input import (
     ImageFit,
     apply_fit,
-    draw_fit,
-    fit_image,
     normalise,
     shrunk,
     shrunk_size,
@@ -28,7 +25,8 @@ from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.geometry import SurroundGeometry
 from occ_training.data.bag_scene import Bags
 from occ_training.data.language_rays import LanguageRays, RayPixels, cast_pixels, draw_pixels
-from occ_training.data.surround import SurroundDrive, SurroundDrives, SurroundSpec
+from occ_training.data.surround import SurroundDrive
+from occ_training.data.surround_dataset import SurroundDataset
 
 RAYS, WORDS = "rays", "words"
 _EARLIER = (-1, -2)  # key frames beside the current one; of the last only its match is used
@@ -89,7 +87,7 @@ class LangOccSample(NamedTuple):
     name: str = ""
 
 
-class LangOccDataset(Dataset[LangOccSample]):
+class LangOccDataset(SurroundDataset[LangOccSample]):
     """Samples of bags as LangOcc learns from them.
 
     Args:
@@ -119,35 +117,22 @@ class LangOccDataset(Dataset[LangOccSample]):
         seed: int = 0,
     ) -> None:
         topics = topics or LanguageTopics()
+        maps = {RAYS: topics.rays, WORDS: topics.words}
+        super().__init__(bags, config, topics, maps, augments=augments, flips=True, seed=seed)
         self.config, self.targets = config, targets or RayTargets()
-        self._reduce, self._augments = reduce, augments
-        spec = SurroundSpec(
-            config.cameras,
-            maps={RAYS: topics.rays, WORDS: topics.words},
-            reference=topics.reference,
-            base_frame=config.frame_id,
-            world_frame=topics.world_frame,
-        )
-        self.source = SurroundDrives(bags, spec, seed)
+        self._reduce, self._turns = reduce, augments
         self._kept: dict[tuple[str, int], RayPixels] | None = {} if keeps else None
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of everything random."""
-        self.source.set_epoch(epoch)
-
-    def __getitem__(self, index: int) -> LangOccSample:
+    def sample(
+        self, drive: SurroundDrive, key: int, random: np.random.RandomState
+    ) -> LangOccSample:
         """One sample.
 
         Raises:
             OccError: A message is damaged, or the vectors are of another space.
         """
-        drive, key = self.source.place_of(index)
-        random = self.source.random(index)
-        # One fit per camera, the same for its earlier images (specification 2.3).
-        fits = [self._fit(size, random) for size in drive.sizes(key)]
+        sizes = [shrunk_size(*size, self.config.source_width) for size in drive.sizes(key)]
+        fits = self.fits(sizes, random)
         turn = self._turn(random)
         images, geometry = key_frames(drive, key, fits, turn, self.config.source_width)
         rays, chosen = self._rays(drive, key, turn, random)
@@ -163,15 +148,9 @@ class LangOccDataset(Dataset[LangOccSample]):
             name=f"{drive.name} at {drive.stamp_ns(key)}",
         )
 
-    def _fit(self, size: tuple[int, int], random: np.random.RandomState) -> ImageFit:
-        size = shrunk_size(*size, self.config.source_width)
-        if self._augments:
-            return draw_fit(*size, self.config.input_size, random, flips=True)
-        return fit_image(*size, self.config.input_size)
-
     def _turn(self, random: np.random.RandomState) -> Float[Tensor, "3 3"]:
         """Half of all samples are mirrored along x, half along y (specification 2.4)."""
-        signs = 1 - 2 * random.randint(0, 2, 2) if self._augments else (1, 1)
+        signs = 1 - 2 * random.randint(0, 2, 2) if self._turns else (1, 1)
         return torch.diag(torch.tensor([*map(float, signs), 1.0]))
 
     def _rays(

@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
-from collections.abc import Callable
 
 import torch
+from timing import milliseconds
 from torch.nn import functional as F
 
 from occ_perception.rendering.splat_torch import SplatCameras
@@ -27,20 +26,6 @@ from occ_training.splat.choice import render_steps
 CONFIG = GaussianFlowOccConfig()
 VOXELS_MS, VOXELS_GB = 2.0, 1.0
 STEPS = 7
-REPEATS = {"cuda": 50, "cpu": 2}
-
-
-def milliseconds(device: torch.device, step: Callable[[], object]) -> float:
-    """Time of a step, the best of some, after one to warm up."""
-    best = float("inf")
-    for number in range(REPEATS[device.type] + 1):
-        begin = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if number:
-            best = min(best, time.perf_counter() - begin)
-    return 1000 * best
 
 
 def scene(device: torch.device) -> Gaussians:
