@@ -31,9 +31,10 @@ def test_bags_lie_beside_their_inventory(made):
     assert (made / "bags" / name / "metadata.yaml").is_file()
 
 
-def test_every_leaves_the_frames_that_have_truth(tmp_path):
+def test_every_leaves_the_frames_that_have_truth_and_sweeps_between_them(tmp_path):
     """Frames 0 and 5 of 6, each with its own stamp, images, sweep, pose and voxels."""
     words = ["--frames", "6", "--every", "5", "--cameras", "image_2", "image_3"]
+    words += ["--sweeps-every", "3"]
     assert main(["world", *words, "--bag", str(tmp_path)]) == 0
     with BagReader(tmp_path / "world_kitti_tiny_7") as bag:
         stamps = defaultdict(list)
@@ -41,9 +42,11 @@ def test_every_leaves_the_frames_that_have_truth(tmp_path):
             stamps[message.topic].append(message.time_ns)
     sides = [f"/camera_color/{side}/image_rect/compressed" for side in ("left", "right")]
     scene = build_scene(WorldConfig(frames=6))
-    kept = [scene.stamp_ns(float(scene.frame_times[number])) for number in (0, 5)]
-    for topic in (*sides, "/ground_truth/voxels", "/velodyne/points", "/tf"):
-        assert stamps[topic] == kept, topic
+    first, between, last = (scene.stamp_ns(float(scene.frame_times[n])) for n in (0, 3, 5))
+    for topic in (*sides, "/ground_truth/voxels"):
+        assert stamps[topic] == [first, last], topic
+    for topic in ("/velodyne/points", "/tf"):
+        assert stamps[topic] == [first, between, last], topic
 
 
 def test_a_street_that_is_there_is_not_made_again(made, capsys):

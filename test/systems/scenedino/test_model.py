@@ -55,6 +55,14 @@ def test_classes_are_given_where_it_is_dense_only(model, located):
     assert torch.equal(voxels.classes[dense & seen], every[dense & seen])
 
 
+def test_surfaces_are_thickened_unless_the_field_was_taught_voxels(model):
+    density = torch.zeros(3, 3, 3)
+    density[1, 1, 1] = 2.0
+    assert (model.thick(density) == 2.0).all()
+    taught = SceneDino(dataclasses.replace(TOY, grows_surfaces=False))
+    assert torch.equal(taught.thick(density), density)
+
+
 def test_benchmarks_may_ask_behind_the_camera_too(model, located):
     voxels = model(torch.rand(1, 3, 32, 64), keep_all(located), (9, 9, 9))
     assert not voxels.density.isnan().any()
