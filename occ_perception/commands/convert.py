@@ -26,6 +26,7 @@ Examples:
   occ convert semantickitti ~/kitti/dataset bags --split val --jobs 4
   occ convert kitti360 ~/KITTI-360 bags --resume
   occ convert occ3d ~/nuscenes bags --occ3d ~/Occ3D --scenes scene-0061
+  occ convert nuscenes ~/nuscenes bags --split val --retrieval ~/retrieval_benchmark
 
 Exit code: 0 everything, 3 some files or scenes were damaged, 2 nothing could be converted."""
 
@@ -56,6 +57,8 @@ class ConvertOptions:
         infos: nuScenes info pickle to read instead of the tables; read without running anything.
         occ3d: Folder with Occ3D's gts/; by default the source itself.
         match: SSCBench's list of frames; by default the one in the source.
+        retrieval: Folder of POP-3D's retrieval benchmark (nuScenes, Occ3D): also write there which
+            scan of which bag each of its queries is about, for `occ eval langocc --queries`.
     """
 
     dataset: Positional[DataSet]
@@ -72,6 +75,7 @@ class ConvertOptions:
     infos: Path | None = None
     occ3d: Path | None = None
     match: Path | None = None
+    retrieval: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,7 +108,10 @@ def run(options: ConvertOptions, console: Console) -> int:
 
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: at least one process is needed")
-    scenes = chosen(find_scenes(options), options)
+    there = find_scenes(options)
+    if options.retrieval is not None:
+        tell_places(there, options, console)
+    scenes = chosen(there, options)
     settings = Options(raw_images=options.raw_images, poses=options.poses)
     reports = []
     with progress_bars(console, len(scenes)) as (bars, tell):
@@ -123,6 +130,21 @@ def run(options: ConvertOptions, console: Console) -> int:
     if all(report.failed for report in reports):
         return NOTHING
     return PARTLY if any(report.problems for report in reports) else 0
+
+
+def tell_places(scenes: Sequence, options: ConvertOptions, console: Console) -> None:
+    """Write where the scans of the retrieval benchmark are in the bags.
+
+    Raises:
+        ConfigError: The data set is another one.
+        DatasetError: There is no benchmark.
+    """
+    from occ_training.convert.retrieval_places import write_places
+
+    if options.dataset not in ("nuscenes", "occ3d"):
+        raise ConfigError(f"--retrieval is about nuScenes, not about {options.dataset}")
+    known, asked = write_places(scenes, options.retrieval)
+    console.print(f"retrieval: {known} of {asked} scans are in bags of these tables")
 
 
 def find_scenes(options: ConvertOptions) -> list:

@@ -2,7 +2,8 @@
 
 `retrieval_anns_all.csv` has no header and a line per query: token; split; file of the answer; file
 of the visible points; text. Files are NumPy arrays. Beside it `places.csv` says where a token is in
-bags: token; name of the bag; stamp of the scan in nanoseconds.
+bags: token; name of the bag; stamp of the scan in nanoseconds. `occ convert nuscenes --retrieval`
+writes it for the real benchmark.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from occ_perception.eval.scoring import infer
 from occ_perception.systems.base import OccupancySystem
 
 QUERIES, PLACES = "retrieval_anns_all.csv", "places.csv"
+HITS, VISIBLE = "annotations", "matching_points"  # folders of the files
+KEY_FRAME_NS = 500_000_000  # nuScenes' distance of key frames, which the history consists of
 
 Embed = Callable[[str], Float[Tensor, "1 c"]]
 
@@ -104,22 +107,28 @@ class RetrievalScores:
 
 
 def read_queries(folder: Path) -> list[Query]:
-    """The queries of a benchmark.
+    """The queries of a benchmark whose scans are known.
 
     Raises:
-        BagError: A file is missing or has lines of another form.
+        BagError: A file is missing or has lines of another form, or no scan is known.
     """
     try:
         places = {token: (bag, int(stamp)) for token, bag, stamp in _lines(folder / PLACES)}
-        return [
-            Query(split, *places[token], text, folder / hits, folder / visible)
+        found = [
+            Query(split, *places[token], text, _file(folder, HITS, hits),
+                  _file(folder, VISIBLE, visible))
             for token, split, hits, visible, text in _lines(folder / QUERIES)
-        ]
-    except (OSError, ValueError, KeyError) as error:
+            if token in places
+        ]  # fmt: skip
+    except (OSError, ValueError) as error:
         raise BagError(
             f"{folder} holds no retrieval benchmark ({error}): it needs {QUERIES} with five "
-            f"columns and {PLACES} with the bag and stamp of every token in it"
+            f"columns, and {PLACES} with bag and stamp of the tokens in it, which `occ convert "
+            "nuscenes --retrieval` writes"
         ) from error
+    if not found:
+        raise BagError(f"{folder / PLACES} knows no token of {QUERIES}: convert those scenes")
+    return found
 
 
 def evaluate_retrieval(
@@ -183,6 +192,30 @@ def _lines(path: Path) -> Iterator[list[str]]:
         yield from csv.reader(file, delimiter=";")
 
 
+def _file(folder: Path, kind: str, given: str) -> Path:
+    """A file of the benchmark; whoever made the list may have had another folder in front."""
+    path = folder / given
+    return path if path.is_file() else folder / kind / Path(given).name
+
+
+def key_frames_until(scans_ns: Sequence[int], stamp_ns: int, count: int) -> list[int]:
+    """A scan and those that are about one key frame apart before it, as far as there are any.
+
+    Args:
+        scans_ns: Stamps of all scans: key frames, and where they were kept the sweeps between.
+        stamp_ns: The last one.
+        count: How many before it.
+    """
+    chosen = [stamp_ns]
+    for number in range(1, count + 1):
+        wanted = stamp_ns - number * KEY_FRAME_NS
+        nearest = min(scans_ns, key=lambda scan: abs(scan - wanted))
+        if abs(nearest - wanted) > KEY_FRAME_NS // 2 or nearest in chosen:
+            break
+        chosen.append(nearest)
+    return chosen[::-1]
+
+
 def _bag(bags: Mapping[str, Path], name: str) -> Path:
     if name not in bags:
         raise BagError(f"the benchmark asks about bag {name}, which was not given")
@@ -194,10 +227,9 @@ def _vectors_at(
 ) -> Float[Tensor, "x y z e"]:
     """The voxels' vectors at a scan, with the key frames before it as history."""
     scans = frames.stamps_of(frames.cloud_topic())
-    before = [stamp for stamp in scans if stamp <= stamp_ns][-system.needs.history - 1 :]
     answer: Prediction | None = None
     system.reset()
-    for stamp in before:
+    for stamp in key_frames_until(scans, stamp_ns, system.needs.history):
         if (given := frames.at(stamp)) is not None:
             answer = infer(system, given, frozenset())
     if answer is None or answer.stamp_ns != stamp_ns:

@@ -8,8 +8,18 @@ import torch
 from occ_perception.core.errors import PredictionError
 from occ_perception.core.grid import GridSpec
 from occ_perception.eval.retrieval import average_precision, score_points
+from occ_perception.eval.retrieval_set import key_frames_until
 
 GRID = GridSpec((-4.0, -4.0, -1.0), (1.0, 1.0, 1.0), (8, 8, 2), "base_link")
+
+
+def test_the_history_is_made_of_key_frames_not_of_sweeps():
+    scans = list(range(0, 2_000_000_001, 50_000_000))
+    assert key_frames_until(scans, 1_500_000_000, 2) == [500_000_000, 1_000_000_000, 1_500_000_000]
+    assert key_frames_until(scans, 600_000_000, 2) == [100_000_000, 600_000_000]
+    keys = [10, 505_000_000, 1_000_000_000]
+    assert key_frames_until(keys, keys[-1], 2) == keys
+    assert key_frames_until(keys, keys[0], 2) == keys[:1]
 
 
 def test_a_marked_voxel_answers_at_its_centre():

@@ -13,9 +13,13 @@ from training.convert.small_trees import (
 )
 
 from occ_perception.bags.cameras import cameras_of_bag
+from occ_perception.cli import main
 from occ_perception.core.camera import Camera
+from occ_perception.core.errors import BagError
+from occ_perception.eval.retrieval_set import PLACES, QUERIES, read_queries
 from occ_perception.viz.bag_pictures import project_points
 from occ_training.convert.nuscenes_tables import find_scenes, scenes_of_infos
+from occ_training.convert.retrieval_places import write_places
 
 NAME = "nuscenes_scene-9000"
 FRONT = "/cam_front/image_rect_color/compressed"
@@ -84,6 +88,29 @@ def test_sweeps_boxes_and_point_labels(bag, keys):
     box = bag.messages("/ground_truth/boxes")[1].markers[0]
     assert (box.scale.x, box.scale.y, box.scale.z) == (4.5, 1.9, 1.6)  # length, width, height
     assert (box.pose.position.x, box.ns, box.header.frame_id) == (11.0, "vehicle.car", "map")
+
+
+def test_the_scans_of_a_retrieval_benchmark_are_found(tree, bag, tmp_path, capsys):
+    """By the command, which leaves out what the tables do not know and keeps what is known."""
+    scenes = find_scenes(tree)
+    keys = [r for r in scenes[0].records if r.channel == "LIDAR_TOP" and r.key]
+    rows = [f"{t};val;their/a/{t}__r.npy;their/m/{t}__p.npy;car\n" for t in (keys[-1].key, "x")]
+    folder = tmp_path / "benchmark"
+    (folder / "annotations").mkdir(parents=True)
+    (folder / QUERIES).write_text("".join(rows))
+    (folder / PLACES).write_text("x;another_bag;17\n")
+    words = ["convert", "nuscenes", str(tree), str(tmp_path / "bags"), "--retrieval", str(folder)]
+    assert main([*words, "--scenes", "scene-9000"]) == 0
+    assert "2 of 2 scans" in capsys.readouterr().out
+    first, second = read_queries(folder)
+    assert (first.bag, first.stamp_ns) == (NAME, keys[-1].stamp_ns)
+    assert first.stamp_ns in bag.stamps("/lidar_top/points")
+    assert first.hits == folder / "annotations" / f"{keys[-1].key}__r.npy"
+    assert (second.bag, second.stamp_ns) == ("another_bag", 17)
+    (folder / PLACES).unlink()
+    assert write_places([], folder) == (0, 2)
+    with pytest.raises(BagError, match="knows no token"):
+        read_queries(folder)
 
 
 def test_occ3d_masks_and_labels(bag, keys):
