@@ -125,7 +125,7 @@ def test_one_training_step_reaches_every_parameter_but_the_unused_levels(batch):
     )
     assert output.point_logits.shape == (sum(5 + i for i in range(batch)), CONFIG.classes)
     view = output.view
-        parts = (output.logits, view.depth_prob, output.point_logits, *view.distillation)
+    parts = (output.logits, view.depth_prob, output.point_logits, *view.distillation)
     sum(part.square().mean() for part in parts).backward()
     silent = {name for name, p in net.named_parameters() if p.grad is None}
     assert silent == {f"neck.fpn_convs.{i}.{p}" for i in (1, 2, 3) for p in ("weight", "bias")}
