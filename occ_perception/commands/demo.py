@@ -7,11 +7,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from occ_perception.commands import running, streets
 from occ_perception.core.errors import ConfigError
@@ -55,13 +55,14 @@ class DemoOptions:
             system's; by default published where there is a GPU or weights are given, else nano.
         weights: Converted weights, a .safetensors file; by default those shipped for the preset,
             "random" for none.
-        prompts: Words that langocc looks for, with commas between.
+        prompts: Words that langocc looks for, with commas between; voxels that none of them fits
+            are "something else".
         device: cpu, cuda:0 or the like; auto = the first GPU, else the CPU.
         frames: Sets of images of the computed street.
         seed: Which street is computed; by default one of small-val, which no training has seen.
     """
 
-    system: Positional[str] = "vlscene"
+    system: Annotated[Positional[str], arg(metavar="[SYSTEM]")] = "vlscene"
     bag: Path | None = None
     output: Path | None = None
     preset: str | None = None

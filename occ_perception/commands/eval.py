@@ -6,15 +6,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from occ_perception.commands.camera_options import cameras_option, unclear_cameras
 from occ_perception.commands.eval_answers import Asked, Source, find_source
+from occ_perception.commands.eval_benchmarks import ABOUT_BENCHMARKS
 from occ_perception.commands.eval_floors import floor_scores
 from occ_perception.commands.eval_report import show, write_report
 from occ_perception.commands.eval_retrieval import retrieval_scores
@@ -46,9 +47,13 @@ Examples:
   occ eval langocc world/val/* --preset nano --queries world/val/retrieval
   occ eval vipocc world/val/* --preset nano --shuffle     (control: other places' images)
 
-Benchmarks: {", ".join(BENCHMARKS)}.
+Benchmarks:
+{ABOUT_BENCHMARKS}
+
 What comes out: a table, and with --output a folder with report.json, classes.png, confusion.png
-and pictures of the worst frames. Exit code: 0 scored, 1 the truth knows nothing: no score."""
+and pictures of the worst frames.
+
+Exit code: 0 = scored, 1 = the truth knows nothing: no score, 2 = refused."""
 
 NO_SCORE = 1
 
@@ -58,37 +63,43 @@ class EvalOptions:
     """Score a system on bags with truth.
 
     Attributes:
-        system: System to score.
+        system: vlscene, vipocc, scenedino, langocc or gaussianflowocc.
         bags: Bags with images and truth, each a drive of its own.
-        weights: Converted weights; empty = those that come with the package, "random" = none.
-        preset: Size of the network.
-        benchmarks: What to score; empty = what the system's publication reports.
-        device: Where the network runs.
-        precision: Of the network.
-        prompts: For systems of words: look for these; empty = the vocabulary of the model.
-        embeddings: For systems of words: file with their vectors; empty = the shipped ones.
-        live: Start the real node and play the bag into it; also tells its latency and drops.
+        weights: Converted weights, a .safetensors file; empty = those shipped for the preset,
+            "random" = none.
+        preset: Size of the network: published, nano or another one of the system's.
+        benchmarks: What to score, see above; empty = what the system's publication reports.
+        device: Where the network runs: cpu, or cuda:0 and the like.
+        precision: Of the network's numbers.
+        prompts: For langocc: words to look for, with commas between; empty = the vocabulary of the
+            preset. Voxels that none of them fits are "something else".
+        embeddings: For langocc: .safetensors file with vectors of words; empty = the shipped ones,
+            else the text encoder.
+        live: Start the real node and play the bag into it (needs ROS 2); also tells its latency and
+            drops.
         wait: With --live: play at the node's pace instead of the bag's, so that nothing is dropped.
-        predictions: Score these instead of a network: a bag with a node's voxels, files .npz named
-            by stamp (`--submission` writes them), or SemanticKITTI's submission of one sequence,
-            named by the number of the first camera's image.
-        truth: Topic of the voxel truth.
+        predictions: Score these instead of a network: a bag with a node's voxels, a folder of .npz
+            files named by stamp in nanoseconds (--submission writes them), or SemanticKITTI's
+            submission of one sequence, named by the number of the first camera's image.
+        truth: Topic of the voxel truth; empty = the only one.
         cameras: Image topics of the system's cameras, in the order of its roles (vlscene: left,
             then right); empty = found in the bags. Needed where a bag has several stereo pairs.
         frames: At most so many frames, evenly spread; of systems with a memory the first of each
             bag; 0 = all.
-        queries: For systems of words: folder of a retrieval benchmark in POP-3D's layout, whose
-            queries are about these bags; voxels are then scored only for named benchmarks.
-        floors: File of `occ floors --output`: also score answers that need no eyes.
+        queries: For langocc: folder of a retrieval benchmark in POP-3D's layout with queries about
+            these bags (`occ convert nuscenes --retrieval` says where its scans are); voxels are
+            then scored only where --benchmarks names some.
+        floors: .npz file of `occ floors --output`: also score answers that need no eyes, in the
+            benchmarks of voxels.
         shuffle: Control: show the system the images of other places. It must fall to the floor.
         output: Folder for the report; empty = only a table.
         submission: Also keep the answers as files in this folder.
-        sequence: Name of the sequence in a submission to SemanticKITTI.
-        worst: Number of worst frames to draw.
+        sequence: With --submission: name of SemanticKITTI's sequence.
+        worst: With --output: number of worst frames to draw.
     """
 
-    system: Positional[str]
-    bags: Positional[tuple[Path, ...]]
+    system: Annotated[Positional[str], arg(metavar="SYSTEM")]
+    bags: Annotated[Positional[tuple[Path, ...]], arg(metavar="BAG...")]
     weights: str = ""
     preset: str = "published"
     benchmarks: tuple[str, ...] = ()
@@ -187,11 +198,17 @@ def _check(options: EvalOptions) -> None:
         raise ConfigError("a live node, and predictions, are scored on one bag at a time")
 
 
+def words_of(given: Sequence[str]) -> tuple[str, ...]:
+    """Prompts, with commas between or each an argument of its own."""
+    words = (word.strip() for text in given for word in text.split(","))
+    return tuple(word for word in words if word)
+
+
 def _asked(options: EvalOptions) -> Asked:
     return Asked(
         options.system, options.bags, options.weights, options.preset, options.device,
-        options.precision, options.prompts, options.embeddings, options.live, options.wait,
-        options.predictions, tuple(_names(options)), options.truth,
+        options.precision, words_of(options.prompts), options.embeddings, options.live,
+        options.wait, options.predictions, tuple(_names(options)), options.truth,
         options.cameras,
     )  # fmt: skip
 

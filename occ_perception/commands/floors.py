@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from occ_perception.commands.camera_options import cameras_option, unclear_cameras
 from occ_perception.core.errors import ConfigError
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Score answers that need no eyes: a network that is not better has learnt nothing.
 
-All free; the most frequent label of every voxel in a training set; flat ground whose class hangs on
-the distance; in the procedural world also the stand-in for a depth network, unprojected.
+Answers:
+  all free                          nothing is anywhere
+  mean map of the training set      the most frequent label of every voxel
+  flat ground, class by distance    the ground's usual class at each distance, nothing above
+  best map without looking          the one map with the best IoU on the training set
+  depth stand-in unprojected        --depth, procedural world: a depth network's stand-in
+
+The table has IoU and mIoU over the whole grid, SemanticKITTI's and SSCBench's way; the option
+--floors of `occ eval` scores the same maps in the benchmarks of any system. Give --train or --maps.
 
 Examples:
   occ floors world/val/* --train world/train/*
@@ -36,16 +43,16 @@ class FloorOptions:
     """What the voxel truth of bags scores without any network.
 
     Attributes:
-        bags: Bags to score on.
+        bags: Bags to score on; none = only learn.
         train: Bags to learn the floors from.
-        maps: Floors that were learnt before.
-        output: Keep the floors in this file.
+        maps: Floors that were learnt before, an .npz file.
+        output: Keep the floors in this .npz file.
         depth: Also unproject the stand-in for a depth network (procedural world).
         cameras: With --depth: image topics of the left and the right camera; empty = found in the
             bags. Needed where a bag has several stereo pairs.
     """
 
-    bags: Positional[tuple[Path, ...]] = ()
+    bags: Annotated[Positional[tuple[Path, ...]], arg(metavar="[BAG...]")] = ()
     train: tuple[Path, ...] = ()
     maps: Path | None = None
     output: Path | None = None

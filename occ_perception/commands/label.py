@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from occ_perception.commands.camera_options import unclear_cameras
 from occ_perception.commands.label_jobs import TEACHERS, Job
 from occ_training.labels.storage import Storage, storage_of
 from occ_training.labels.worker import Labeler, Shard, label, write_inventory
@@ -25,7 +26,9 @@ Examples:
 BAG may be a folder of bags. Models of the transformers library are read from a folder on this
 machine; nothing is fetched unless --download says so. What a layer takes on the disk is printed
 first. Can be stopped and started again at any time, by any number of workers; a layer appears when
-it is whole. Exit code: 0 complete, 3 parts are still missing."""
+it is whole.
+
+Exit code: 0 = complete, 3 = parts are still missing, 2 = refused."""
 
 PARTLY = 3
 
@@ -47,7 +50,9 @@ def run(job: Job, console: Console) -> int:
     Raises:
         OccError: Weights, bag or folder cannot be used.
     """
-    shard, labelers = Shard.parse(job.shard), job.labelers()
+    shard = Shard.parse(job.shard)
+    with unclear_cameras("--topics.left LEFT --topics.right RIGHT (topics)"):
+        labelers = job.labelers()
     show_storage(storage_of(labelers[0], job.out), labelers, console)
     if job.dry_run:
         return 0

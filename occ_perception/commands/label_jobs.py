@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.base import Precision
 from occ_training.recipes.vlscene_data import VLSceneTopics
 
 if TYPE_CHECKING:
-    from occ_training.labels.image_labeler import ImageTeacher
+    from occ_training.labels.image_labeler import ImageTeacher, LayerForm
     from occ_training.labels.teacher import Teacher
     from occ_training.labels.worker import Labeler
 
@@ -32,8 +32,8 @@ class Job:
         dry_run: Only say what the layers will take on the disk.
     """
 
-    bag: Positional[Path]
-    out: Positional[Path]
+    bag: Annotated[Positional[Path], arg(metavar="BAG")]
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
     shard: str = "0/1"
     dry_run: bool = False
 
@@ -51,8 +51,8 @@ class Pixels(Job):
         toy: Ask the procedural world's stand-in instead.
         misnames: The stand-in also renames 7 % of the segments and misses 5 %.
         preset: Preset of the student: answers are for its image size.
-        device: Where the teacher runs.
-        precision: Of the teacher; published is fp16.
+        device: Where the teacher runs: cpu, or cuda:0 and the like.
+        precision: Of the teacher's numbers; published is fp16.
         topics: Where things are in the bag; only frames with all layers named here are labelled.
     """
 
@@ -96,31 +96,28 @@ class Images(Job):
 
     Attributes:
         cameras: Image topics; empty = every camera with rectified images.
-        beside: Only images at the instants of this topic, e.g. /ground_truth/voxels for key frames.
-        scale: Size of depth and class layers against the images; GaussianFlowOcc trains on 0.44.
-        depth_form: fp16 (metres) or png16 (millimetres up to 65.5 m, smaller).
-        device: Where the teacher runs.
-        precision: Of the teacher.
-        download: Ask the model hub for what is not on this machine.
+        beside: Only images at the instants of this topic, e.g. /ground_truth/voxels for key frames;
+            empty = all.
     """
 
     cameras: tuple[str, ...] = ()
     beside: str = ""
-    scale: float = 1.0
-    depth_form: Literal["fp16", "png16"] = "fp16"
-    device: str = "cpu"
-    precision: Precision = "fp32"
-    download: bool = False
 
     def labelers(self) -> Sequence[Labeler]:
         """One teacher over every recording."""
         from occ_training.labels.bag_images import BagImages
-        from occ_training.labels.image_labeler import ImageLabeler, LayerForm
+        from occ_training.labels.image_labeler import ImageLabeler
 
-        form = LayerForm(self.scale, self.depth_form)
+        form = self.form()
         images = [BagImages(b, self.cameras, self.beside) for b in recordings(self.bag)]
         teacher = self.teacher()
         return [ImageLabeler(each, teacher, form) for each in images]
+
+    def form(self) -> LayerForm:
+        """How answers are kept."""
+        from occ_training.labels.image_labeler import LayerForm
+
+        return LayerForm()
 
     def teacher(self) -> ImageTeacher:
         """Whom to ask."""
@@ -128,19 +125,44 @@ class Images(Job):
 
 
 @dataclass(frozen=True)
-class Depth(Images):
+class Networks(Images):
+    """A teacher that is a network.
+
+    Attributes:
+        device: Where the teacher runs: cpu, or cuda:0 and the like.
+        precision: Of the teacher's numbers.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class Depth(Networks):
     """Metric depth per pixel, by a model of transformers or by Depth Anything V2 for ViPOcc.
 
     Attributes:
+        scale: Size of the layer against the images; GaussianFlowOcc trains on 0.44.
+        depth_form: fp16 (metres) or png16 (millimetres up to 65.5 m, smaller).
+        download: Ask the model hub for what is not on this machine.
         model: Folder (or name) of a metric depth model of transformers.
         canonical: Resize to one focal length as Metric3D does, not as the model's processor does.
         prior: Instead of a model: converted Depth Anything V2, asked at the size of ViPOcc's images
             (`occ weights convert depth_prior depth_anything_v2_metric_vkitti_vitl.pth ...`).
     """
 
+    scale: float = 1.0
+    depth_form: Literal["fp16", "png16"] = "fp16"
+    download: bool = False
     model: str = ""
     canonical: bool = False
     prior: Path | None = None
+
+    def form(self) -> LayerForm:
+        """How depth is kept."""
+        from occ_training.labels.image_labeler import LayerForm
+
+        return LayerForm(self.scale, self.depth_form)
 
     def teacher(self) -> ImageTeacher:
         """The network.
@@ -168,24 +190,34 @@ class Depth(Images):
 
 
 @dataclass(frozen=True)
-class Masks(Images):
+class Masks(Networks):
     """A class of Occ3D per pixel: words to boxes by Grounding DINO, boxes to masks by SAM.
 
     Attributes:
+        scale: Size of the layer against the images; GaussianFlowOcc trains on 0.44.
+        download: Ask the model hub for what is not on this machine.
         detector: Folder (or name) of Grounding DINO.
         segmenter: Folder (or name) of SAM.
-        vocabulary: Words to look for.
-        box_threshold: Least score of a box.
-        text_threshold: Least score of a token that belongs to a box's phrase.
+        vocabulary: Name of the shipped vocabulary of words to look for.
+        box_threshold: Least score of a box, 0..1.
+        text_threshold: Least score, 0..1, of a token that belongs to a box's phrase.
         words_at_once: Words that are asked about together; fewer need less memory.
     """
 
+    scale: float = 1.0
+    download: bool = False
     detector: str = ""
     segmenter: str = ""
     vocabulary: str = "occ3d_grounding"
     box_threshold: float = 0.20
     text_threshold: float = 0.20
     words_at_once: int = 6
+
+    def form(self) -> LayerForm:
+        """How classes are kept."""
+        from occ_training.labels.image_labeler import LayerForm
+
+        return LayerForm(self.scale)
 
     def teacher(self) -> ImageTeacher:
         """Both networks.
@@ -214,7 +246,7 @@ class Masks(Images):
 
 
 @dataclass(frozen=True)
-class MaskClip(Images):
+class MaskClip(Networks):
     """LangOcc's targets: text-image vectors of the pixels that LiDAR points fall on.
 
     Attributes:
@@ -254,16 +286,26 @@ class Toy(Images):
     """Stand-ins that spoil the truth of the procedural world; same formats as the real teachers.
 
     Attributes:
+        scale: Size of depth and class layers against the images; GaussianFlowOcc trains on 0.44.
+        depth_form: fp16 (metres) or png16 (millimetres up to 65.5 m, smaller).
         layers: Which: depth, masks (Occ3D), classes (Cityscapes), language (LangOcc's rays).
-        channels: Channels of the text-image vectors.
+        channels: Of the text-image vectors, for language: 512 as CLIP, 128 for the nano preset.
         points: Topic of the LiDAR, for language; empty = the only one.
         world_frame: Frame in which the vehicle moves, for language.
     """
 
+    scale: float = 1.0
+    depth_form: Literal["fp16", "png16"] = "fp16"
     layers: tuple[KINDS, ...] = ("depth", "masks")
     channels: int = 512
     points: str = ""
     world_frame: str = "odom"
+
+    def form(self) -> LayerForm:
+        """How depth and classes are kept."""
+        from occ_training.labels.image_labeler import LayerForm
+
+        return LayerForm(self.scale, self.depth_form)
 
     def teacher(self) -> ImageTeacher:
         """The stand-ins."""

@@ -31,8 +31,9 @@ Examples:
   accelerate launch -m occ_perception.cli train vlscene ...       (several GPUs)
 
 Every value of the preset can be changed: --training.rate 2e-4, --loop.batch-size 4,
-or in a YAML file of the same structure with --config. At the end the weights, averaged if the
-preset averages, lie in OUTPUT/weights.safetensors."""
+or in a YAML file of the same structure with --config. What is listed below belongs to one system
+and preset; for another ask `occ train SYSTEM --preset PRESET --help`. At the end the weights,
+averaged if the preset averages, lie in OUTPUT/weights.safetensors."""
 
 
 PAIR_OPTIONS = "--training.topics.left LEFT --training.topics.right RIGHT (topics)"
@@ -47,20 +48,21 @@ class TrainOptions(Generic[AnyPreset]):
     Attributes:
         system: System to train.
         data: Bags to train on.
-        output: Folder of the run.
+        output: Folder of the run: checkpoints, curves, log, weights; in place of loop.output.
         preset: Network and training to start from.
-        layers: Folder with label layers, named like the bags.
-        val: Bags to score after every epoch.
+        layers: Folder with label layers (`occ label`), named like the bags; none = without.
+        val: Bags to score after every epoch; none = no scores.
         teacher: Runs beside the training: a converted file of the system's teacher, or "toy" in the
             procedural world; empty = label layers named in topics, or no teacher.
-        steps: Changes of the weights; 0 = as the preset says.
+        steps: Length in changes of the weights, to which a cosine is stretched; 0 = as the preset
+            says. (--loop.steps only ends sooner.)
         config: YAML file with values that differ from the preset's.
         resume: Go on with the run in the output folder.
         dry_run: Do one step, print sizes, time and memory, write nothing.
         chosen: The preset, value by value.
     """
 
-    system: Positional[str]
+    system: Annotated[Positional[str], arg(metavar="SYSTEM")]
     data: tuple[Path, ...]
     output: Path
     chosen: Annotated[AnyPreset, arg(name="")]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 DESCRIPTION = """Vectors of the words that LangOcc is asked for.
 
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def embed(
-    vocabulary: Positional[str],
-    target: Positional[Path],
+    vocabulary: Annotated[Positional[str], arg(metavar="VOCABULARY")],
+    target: Annotated[Positional[Path], arg(metavar="FILE")],
     encoder: Literal["clip", "toy"] = "clip",
     words: tuple[str, ...] = (),
     templates: bool = True,
@@ -43,9 +43,9 @@ def embed(
         vocabulary: Name of a shipped vocabulary, e.g. occ3d_v1.
         target: File to write, ending in .safetensors.
         encoder: CLIP's ViT-B/16 by open_clip, or the procedural world's.
-        words: Further words.
+        words: Further words or phrases, each an argument.
         templates: Average over CLIP's templates, as every published number was made.
-        channels: Width of the toy encoder's space.
+        channels: With --encoder toy: values per word; the nano preset's are 128.
     """
     from occ_perception.text.embeddings import save_embeddings
     from occ_perception.text.encoder import TextEncoder
@@ -61,15 +61,18 @@ def embed(
 
 
 def reducer(
-    words: Positional[Path], target: Positional[Path], channels: int = 128, seed: int = 0
+    words: Annotated[Positional[Path], arg(metavar="WORDS")],
+    target: Annotated[Positional[Path], arg(metavar="FILE")],
+    channels: int = 128,
+    seed: int = 0,
 ) -> int:
     """Fit LangOcc's reducer to words; label layers and a training must share one.
 
     Args:
         words: Vectors that `occ words embed` wrote.
         target: File to write, ending in .safetensors.
-        channels: Width of the small space.
-        seed: Of its start.
+        channels: Values per word in the small space; the published one has 128.
+        seed: Of the random start.
     """
     import torch
 

@@ -23,7 +23,7 @@ class LoopConfig:
     """How the loop runs.
 
     Attributes:
-        output: Folder of the run: checkpoints, curves, log.
+        output: Folder of the run: checkpoints, curves, log; of `occ train` it is --output.
         epochs: Length of the training in passes over the data.
         steps: Length in changes of the weights, if that comes first; 0 = only `epochs` count.
         batch_size: Samples per process and pass through the network.

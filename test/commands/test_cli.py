@@ -14,6 +14,12 @@ EVERY_HELP = [
     ["weights", "convert", "--help"],
     ["weights", "show", "--help"],
     ["bench", "--help"],
+    ["eval", "--help"],
+    ["floors", "--help"],
+    ["train", "--help"],
+    ["label", "--help"],
+    ["label", "maskclip", "--help"],
+    ["words", "embed", "--help"],
     ["world", "--help"],
 ]
 NEEDING_ROS = {"demo", "run", "play"}

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from occ_perception.cli import main
+from occ_perception.commands.eval import words_of
+from occ_perception.commands.eval_benchmarks import SAID
+from occ_perception.eval.benchmarks import BENCHMARKS
 from occ_perception.systems.vlscene.checkpoint import VLSceneCheckpoint
 from occ_perception.systems.vlscene.config import VLSceneConfig
 from occ_perception.systems.vlscene.model import VLScene
@@ -110,6 +113,15 @@ def test_a_field_is_scored_by_geometry_and_depth(truth_bag, tmp_path, capsys):
     assert set(told["scores"]) == {"geometry in view", "rendered depth"}
     assert told["scores"]["rendered depth"]["abs rel [1]"] > 0
     assert "rendered depth" in capsys.readouterr().out
+
+
+def test_every_benchmark_is_explained():
+    assert SAID.keys() == BENCHMARKS.keys()
+
+
+def test_prompts_come_with_commas_or_one_by_one():
+    assert words_of(("car, traffic cone", "tree")) == ("car", "traffic cone", "tree")
+    assert words_of((" ,",)) == ()
 
 
 def test_contradicting_wishes_are_refused(truth_bag, tmp_path, capsys):

@@ -64,6 +64,16 @@ def test_what_cannot_be_done_is_said_in_one_sentence(words, reason, surround_bag
     assert reason in told and "Traceback" not in told
 
 
+@pytest.mark.parametrize(
+    ("teacher", "options"),
+    [("maskclip", ["--scale", "0.5"]), ("toy", ["--device", "cpu"]), ("masks", ["--depth-form"])],
+)
+def test_an_option_that_a_teacher_does_not_know_is_refused(teacher, options, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["label", teacher, "bag", "out", *options])
+    assert end.value.code == 2
+
+
 def test_a_folder_without_bags_is_refused(tmp_path, capsys):
     assert main(["label", "toy", str(tmp_path), str(tmp_path / "out")]) == 2
     assert "neither a bag nor a folder of bags" in " ".join(capsys.readouterr().err.split())
