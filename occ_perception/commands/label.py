@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from occ_perception.commands.camera_options import unclear_cameras
-from occ_perception.commands.label_jobs import TEACHERS, Job
+from occ_perception.commands.label_base import Job
+from occ_perception.commands.label_jobs import TEACHERS
 from occ_training.labels.storage import Storage, storage_of
 from occ_training.labels.worker import Labeler, Shard, label, write_inventory
 

@@ -5,41 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from tyro.conf import Positional, arg
-
+from occ_perception.commands.label_base import Job, Networks, Scaled, WithDepth, recordings
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.base import Precision
 from occ_training.recipes.vlscene_data import VLSceneTopics
 
 if TYPE_CHECKING:
-    from occ_training.labels.image_labeler import ImageTeacher, LayerForm
+    from occ_training.labels.image_labeler import ImageTeacher
     from occ_training.labels.teacher import Teacher
     from occ_training.labels.worker import Labeler
 
 KINDS = Literal["depth", "masks", "classes", "language"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every teacher is given.
-
-    Attributes:
-        bag: Recording, or a folder of recordings.
-        out: Folder of the label layers; each layer is named like its recording.
-        shard: This worker's share, i/n with i from 0.
-        dry_run: Only say what the layers will take on the disk.
-    """
-
-    bag: Annotated[Positional[Path], arg(metavar="BAG")]
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    shard: str = "0/1"
-    dry_run: bool = False
-
-    def labelers(self) -> Sequence[Labeler]:
-        """The teacher over every recording."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -91,59 +69,10 @@ class Pixels(Job):
 
 
 @dataclass(frozen=True)
-class Images(Job):
-    """A teacher of single images.
-
-    Attributes:
-        cameras: Image topics; empty = every camera with rectified images.
-        beside: Only images at the instants of this topic, e.g. /ground_truth/voxels for key frames;
-            empty = all.
-    """
-
-    cameras: tuple[str, ...] = ()
-    beside: str = ""
-
-    def labelers(self) -> Sequence[Labeler]:
-        """One teacher over every recording."""
-        from occ_training.labels.bag_images import BagImages
-        from occ_training.labels.image_labeler import ImageLabeler
-
-        form = self.form()
-        images = [BagImages(b, self.cameras, self.beside) for b in recordings(self.bag)]
-        teacher = self.teacher()
-        return [ImageLabeler(each, teacher, form) for each in images]
-
-    def form(self) -> LayerForm:
-        """How answers are kept."""
-        from occ_training.labels.image_labeler import LayerForm
-
-        return LayerForm()
-
-    def teacher(self) -> ImageTeacher:
-        """Whom to ask."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Networks(Images):
-    """A teacher that is a network.
-
-    Attributes:
-        device: Where the teacher runs: cpu, or cuda:0 and the like.
-        precision: Of the teacher's numbers.
-    """
-
-    device: str = "cpu"
-    precision: Precision = "fp32"
-
-
-@dataclass(frozen=True)
-class Depth(Networks):
+class Depth(Networks, WithDepth):
     """Metric depth per pixel, by a model of transformers or by Depth Anything V2 for ViPOcc.
 
     Attributes:
-        scale: Size of the layer against the images; GaussianFlowOcc trains on 0.44.
-        depth_form: fp16 (metres) or png16 (millimetres up to 65.5 m, smaller).
         download: Ask the model hub for what is not on this machine.
         model: Folder (or name) of a metric depth model of transformers.
         canonical: Resize to one focal length as Metric3D does, not as the model's processor does.
@@ -151,18 +80,10 @@ class Depth(Networks):
             (`occ weights convert depth_prior depth_anything_v2_metric_vkitti_vitl.pth ...`).
     """
 
-    scale: float = 1.0
-    depth_form: Literal["fp16", "png16"] = "fp16"
     download: bool = False
     model: str = ""
     canonical: bool = False
     prior: Path | None = None
-
-    def form(self) -> LayerForm:
-        """How depth is kept."""
-        from occ_training.labels.image_labeler import LayerForm
-
-        return LayerForm(self.scale, self.depth_form)
 
     def teacher(self) -> ImageTeacher:
         """The network.
@@ -190,11 +111,10 @@ class Depth(Networks):
 
 
 @dataclass(frozen=True)
-class Masks(Networks):
+class Masks(Networks, Scaled):
     """A class of Occ3D per pixel: words to boxes by Grounding DINO, boxes to masks by SAM.
 
     Attributes:
-        scale: Size of the layer against the images; GaussianFlowOcc trains on 0.44.
         download: Ask the model hub for what is not on this machine.
         detector: Folder (or name) of Grounding DINO.
         segmenter: Folder (or name) of SAM.
@@ -204,7 +124,6 @@ class Masks(Networks):
         words_at_once: Words that are asked about together; fewer need less memory.
     """
 
-    scale: float = 1.0
     download: bool = False
     detector: str = ""
     segmenter: str = ""
@@ -212,12 +131,6 @@ class Masks(Networks):
     box_threshold: float = 0.20
     text_threshold: float = 0.20
     words_at_once: int = 6
-
-    def form(self) -> LayerForm:
-        """How classes are kept."""
-        from occ_training.labels.image_labeler import LayerForm
-
-        return LayerForm(self.scale)
 
     def teacher(self) -> ImageTeacher:
         """Both networks.
@@ -282,30 +195,20 @@ class MaskClip(Networks):
 
 
 @dataclass(frozen=True)
-class Toy(Images):
+class Toy(WithDepth):
     """Stand-ins that spoil the truth of the procedural world; same formats as the real teachers.
 
     Attributes:
-        scale: Size of depth and class layers against the images; GaussianFlowOcc trains on 0.44.
-        depth_form: fp16 (metres) or png16 (millimetres up to 65.5 m, smaller).
         layers: Which: depth, masks (Occ3D), classes (Cityscapes), language (LangOcc's rays).
         channels: Of the text-image vectors, for language: 512 as CLIP, 128 for the nano preset.
         points: Topic of the LiDAR, for language; empty = the only one.
         world_frame: Frame in which the vehicle moves, for language.
     """
 
-    scale: float = 1.0
-    depth_form: Literal["fp16", "png16"] = "fp16"
     layers: tuple[KINDS, ...] = ("depth", "masks")
     channels: int = 512
     points: str = ""
     world_frame: str = "odom"
-
-    def form(self) -> LayerForm:
-        """How depth and classes are kept."""
-        from occ_training.labels.image_labeler import LayerForm
-
-        return LayerForm(self.scale, self.depth_form)
 
     def teacher(self) -> ImageTeacher:
         """The stand-ins."""
@@ -317,17 +220,3 @@ class Toy(Images):
 
 
 TEACHERS = {"lseg": Pixels, "depth": Depth, "masks": Masks, "maskclip": MaskClip, "toy": Toy}
-
-
-def recordings(bag: Path) -> list[Path]:
-    """The recording, or those in a folder.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    inside = sorted(p.parent for p in bag.glob("*/metadata.yaml")) if bag.is_dir() else []
-    if (bag / "metadata.yaml").is_file() or bag.is_file():
-        return [bag]
-    if not inside:
-        raise ConfigError(f"{bag} is neither a bag nor a folder of bags")
-    return inside
