@@ -13,7 +13,7 @@ NETWORK = ToyPatchNetwork(64)
 
 
 def query(number=0, view=0, row=1, column=3, **changes):
-    views, surfaces = field_sample(number)
+    views, surfaces, *_ = field_sample(number)
     cells = GridCells(*(torch.tensor([[value]]) for value in (view, row, column)))
     patches, cells = moved_grid(cells, (0, 0), CONFIG.patch)
     asked = PatchQuery(views.images, views.K, views.T_world_cam, cells, patches, (0, 0), surfaces)
