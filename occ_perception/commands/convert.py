@@ -109,8 +109,7 @@ def run(options: ConvertOptions, console: Console) -> int:
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: at least one process is needed")
     there = find_scenes(options)
-    if options.retrieval is not None:
-        tell_places(there, options, console)
+    tell_places(there, options, console)
     scenes = chosen(there, options)
     settings = Options(raw_images=options.raw_images, poses=options.poses)
     reports = []
@@ -133,7 +132,7 @@ def run(options: ConvertOptions, console: Console) -> int:
 
 
 def tell_places(scenes: Sequence, options: ConvertOptions, console: Console) -> None:
-    """Write where the scans of the retrieval benchmark are in the bags.
+    """Write where the scans of the retrieval benchmark are in the bags, if there is one.
 
     Raises:
         ConfigError: The data set is another one.
@@ -141,6 +140,8 @@ def tell_places(scenes: Sequence, options: ConvertOptions, console: Console) -> 
     """
     from occ_training.convert.retrieval_places import write_places
 
+    if options.retrieval is None:
+        return
     if options.dataset not in ("nuscenes", "occ3d"):
         raise ConfigError(f"--retrieval is about nuScenes, not about {options.dataset}")
     known, asked = write_places(scenes, options.retrieval)

@@ -160,12 +160,11 @@ def evaluate_retrieval(
     found: list[Found] = []
     for number, ((bag, stamp_ns), asked) in enumerate(scans):
         shown = scans[(number + len(scans) // 2) % len(scans)][0] if shuffle else (bag, stamp_ns)
-        sources = [
+        seen, meant = (
             BagFrames(_bag(bags, name), system.needs, system.grid.frame_id, topics)
             for name in (shown[0], bag)
-        ]
-        vectors = _vectors_at(system, sources[0], shown[1])
-        points = _points_at(sources[1], stamp_ns)
+        )
+        vectors, points = _vectors_at(system, seen, shown[1]), _points_at(meant, stamp_ns)
         for query in asked:
             text = system.in_our_space(embed(query.text))[0].to(vectors)
             scores = score_points(vectors, points.to(vectors), text, system.grid)
