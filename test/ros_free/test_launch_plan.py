@@ -265,6 +265,40 @@ def test_the_launch_file_declares_and_uses_every_argument(launch, repository, sy
     assert all(n.additional_env == spec.env for n, spec in zip(nodes, expected, strict=True))
 
 
+@pytest.mark.parametrize("system", ["vlscene", "vipocc", "scenedino"])
+def test_every_argument_of_a_launch_file_changes_what_is_started(
+    launch, repository, system, bag, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(launch_plan.shutil, "which", lambda name: f"/bin/{name}")
+    described = runpy.run_path(str(repository / f"launch/{system}.launch.py"))
+    *declared, start = described["generate_launch_description"]()
+    defaults = {item.args[0]: item.default_value for item in declared}
+    params = tmp_path / "p.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    autostart: true\n")
+    given = {
+        "bag": bag, "rviz": "true", "params": str(params), "weights": "/w.safetensors",
+        "device": "cuda:1", "preset": "nano", "output": str(tmp_path / "out"),
+        "overwrite": "true", "rate": "0.5", "wait": "false", "compressed": "true",
+    }  # fmt: skip
+    topics = dict(zip(ROLES[system], IMAGES[::-1], strict=False))  # not as they are found
+    given |= {launch_arguments.image_argument(role): topic for role, topic in topics.items()}
+    given |= {launch_arguments.info_argument(role): f"/calibration/{role}" for role in topics}
+    assert given.keys() == defaults.keys()
+
+    def started(values):
+        return [(n.package, n.executable, tuple(n.arguments)) for n in start.function(dict(values))]
+
+    images = {launch_arguments.image_argument(role) for role in topics}
+    for name in given:
+        # A bag says itself whether its images are compressed.
+        base = given | ({"bag": ""} if name == "compressed" else {})
+        # All cameras are named, or none.
+        dropped = images if name in images else {name}
+        without = base | {name: defaults[name] for name in dropped}
+        assert started(base) != started(without), name
+    assert {"rviz2", "bag_player", "bag_recorder"} < {n[1] for n in started(given)}
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_viewer_shows_topics_that_exist_and_asks_for_no_more_than_they_give(repository, system):
     view = yaml.safe_load((repository / f"config/{system}.rviz").read_text())
