@@ -48,7 +48,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rosbags": ("occ_perception/bags/",),
     "mcap": ("occ_perception/bags/",),
     "timm": ("occ_perception/blocks/backbones.py",),
-    "transformers": ("occ_training/labels/", "occ_perception/blocks/depth_prior.py"),
+    "transformers": ("occ_perception/blocks/pretrained.py",),
 }
 
 

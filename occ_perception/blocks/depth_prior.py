@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +14,9 @@ from torch.nn import functional as F
 
 from occ_perception.blocks.backbones import VisionTransformer
 from occ_perception.blocks.necks.dpt import DptNeck
+from occ_perception.blocks.pretrained import check_metric, load_pretrained
 from occ_perception.core.checkpoint_rules import KeyRules, RuledCheckpoint
+from occ_perception.core.errors import ConfigError
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PATCH = 14
@@ -45,18 +49,30 @@ class DepthPriorConfig:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the network's input: the aspect stays, to whole patches."""
-        scale = max(self.least_side / side for side in self.image_size)
-        height, width = (self._whole(side * scale) for side in self.image_size)
-        return height, width
-
-    def _whole(self, side: float) -> int:
-        nearest = round(side / _PATCH) * _PATCH
-        return nearest if nearest >= self.least_side else math.ceil(side / _PATCH) * _PATCH
+        return whole_patches(self.image_size, self.least_side)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         return self.input_size[0] // _PATCH, self.input_size[1] // _PATCH
+
+
+def whole_patches(size: tuple[int, int], least_side: int, patch: int = _PATCH) -> tuple[int, int]:
+    """Height and width of whole patches with the aspect of `size`, both sides long enough."""
+    scale = max(least_side / side for side in size)
+
+    def whole(side: float) -> int:
+        nearest = round(side / patch) * patch
+        return nearest if nearest >= least_side else math.ceil(side / patch) * patch
+
+    return whole(size[0] * scale), whole(size[1] * scale)
+
+
+def prepared(image: Float[Tensor, "b 3 h w"], size: tuple[int, int]) -> Float[Tensor, "b 3 h2 w2"]:
+    """Network input from RGB 0..1: OpenCV's cubic resize, then ImageNet's normalisation."""
+    resized = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
+    mean, std = (resized.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
+    return (resized - mean) / std
 
 
 class DepthPrior(nn.Module):
@@ -79,12 +95,8 @@ class DepthPrior(nn.Module):
         self.output3 = nn.Conv2d(32, 1, 1)
 
     def prepare(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        """Network input from RGB 0..1: OpenCV's cubic resize, then ImageNet's normalisation."""
-        resized = F.interpolate(
-            image, size=self.config.input_size, mode="bicubic", align_corners=False
-        )
-        mean, std = (resized.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
-        return (resized - mean) / std
+        """Network input from RGB 0..1."""
+        return prepared(image, self.config.input_size)
 
     def depth(self, prepared: Float[Tensor, "b 3 h2 w2"]) -> Float[Tensor, "b 1 h2 w2"]:
         """Metric depth at the network's own resolution."""
@@ -97,6 +109,47 @@ class DepthPrior(nn.Module):
         """Metric depth (metres) of RGB images 0..1 of `config.image_size`."""
         depth = self.depth(self.prepare(image))
         return F.interpolate(depth, size=image.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class PretrainedPrior(nn.Module):
+    """Depth Anything V2 as `transformers` has it: one image to metric depth.
+
+    Args:
+        network: A `DepthAnythingForDepthEstimation`.
+        image_size: Height and width of the camera images, pixels.
+
+    Raises:
+        ConfigError: It is another model, or its answers are no metres.
+    """
+
+    def __init__(self, network: Any, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        config = network.config
+        if config.model_type != "depth_anything":
+            raise ConfigError(
+                f"this is a {config.model_type} model; the depth branch was trained with Depth "
+                "Anything V2: give its metric outdoor model"
+            )
+        check_metric(config)
+        self.network = network.requires_grad_(False)
+        side = config.backbone_config.image_size
+        self.input_size = whole_patches(image_size, side, config.patch_size)
+
+    @classmethod
+    def of_folder(cls, folder: Path, image_size: tuple[int, int]) -> PretrainedPrior:
+        """From config.json and model.safetensors; nothing is downloaded.
+
+        Raises:
+            ConfigError: The folder holds no metric Depth Anything V2.
+        """
+        return cls(load_pretrained("AutoModelForDepthEstimation", str(folder)), image_size)
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+        """Metric depth (metres) of RGB images 0..1."""
+        depth = self.network(pixel_values=prepared(image, self.input_size)).predicted_depth
+        return F.interpolate(
+            depth[:, None], size=image.shape[-2:], mode="bilinear", align_corners=True
+        )
 
 
 def scaled_positions(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from occ_perception.blocks.depth_prior import DepthPrior, DepthPriorConfig
+from occ_perception.blocks.depth_prior import DepthPrior, DepthPriorConfig, PretrainedPrior
 from occ_perception.core.errors import ConfigError
 from occ_perception.ros.params import setting
 from occ_perception.ros.settings import (
@@ -84,7 +84,9 @@ class ViPOccNodeSettings(FieldNodeSettings):
     """Parameters of ViPOcc's node."""
 
     depth_prior: str = setting(
-        "", "safetensors file of Depth Anything V2; empty = the depth branch does not run"
+        "",
+        "Depth Anything V2, metric: safetensors file of `occ weights convert depth_prior`, or "
+        "transformers' folder; empty = the depth branch does not run",
     )
 
     def complete(self, system: Any) -> None:
@@ -92,12 +94,19 @@ class ViPOccNodeSettings(FieldNodeSettings):
 
         Raises:
             WeightsError: The file cannot be used.
-            ConfigError: The network has no depth branch.
+            ConfigError: The folder cannot be used, or the network has no depth branch.
         """
         if self.depth_prior:
-            prior = DepthPrior(DepthPriorConfig(system.config.input_size))
-            load_weights(prior, Path(self.depth_prior).expanduser(), system="depth_prior")
-            system.attach_prior(prior)
+            path, size = Path(self.depth_prior).expanduser(), system.config.input_size
+            system.attach_prior(_prior_of(path, size))
+
+
+def _prior_of(path: Path, image_size: tuple[int, int]) -> DepthPrior | PretrainedPrior:
+    if path.is_dir():
+        return PretrainedPrior.of_folder(path, image_size)
+    prior = DepthPrior(DepthPriorConfig(image_size))
+    load_weights(prior, path, system="depth_prior")
+    return prior
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from occ_perception.blocks.depth_prior import DepthPrior
-from occ_perception.core.errors import ConfigError
+from occ_perception.blocks.pretrained import check_metric
 from occ_perception.systems.base import Precision, autocast
 from occ_training.labels.bag_images import BagImage, BagImages
 from occ_training.labels.layers import DEPTH
 from occ_training.labels.pretrained import fingerprint, frozen
 
-_RELATIVE = ("dpt", "prompt_depth_anything")  # their answers are no metres
 FURTHEST_M = 300.0
 
 
@@ -103,7 +102,7 @@ class MetricDepth:
         precision: Precision = "fp32",
         canonical: Canonical | None = None,
     ) -> None:
-        _check_metric(network.config)
+        check_metric(network.config)
         self._network, self._processor = frozen(network, device), processor
         self._device, self._precision = torch.device(device), precision
         self._canonical = canonical
@@ -133,15 +132,6 @@ class MetricDepth:
         with autocast(self._device, self._precision):
             depth = self._network(pixel_values=pixels).predicted_depth[0]
         return self._canonical.restore(depth, image.rgb.shape[:2], float(image.camera.P[0, 0]))
-
-
-def _check_metric(config: Any) -> None:
-    kind = getattr(config, "depth_estimation_type", "")
-    if kind == "relative" or config.model_type in _RELATIVE:
-        raise ConfigError(
-            f"this {config.model_type} model gives relative depth; give one that was trained for "
-            "metres, e.g. Depth Anything V2 Metric Outdoor, ZoeDepth or Depth Pro"
-        )
 
 
 class PriorDepth:

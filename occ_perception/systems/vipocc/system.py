@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from occ_perception.blocks.fields.fixed_points import SeenPoints
 from occ_perception.blocks.fields.pixel_field import PixelField
-from occ_perception.core.errors import ConfigError, ImageError
+from occ_perception.core.errors import ConfigError, ImageError, PredictionError
 from occ_perception.core.labels import load_label_map
 from occ_perception.core.types import Prediction, PreparedView
 from occ_perception.systems.base import Concern, Context, autocast
@@ -45,7 +45,7 @@ class ViPOccSystem(FieldSystem):
 
         Args:
             prior: RGB `[1, 3, h, w]` 0..1 of the network's size to metres `[1, 1, h, w]`, e.g.
-                `blocks.depth_prior.DepthPrior` with weights.
+                `DepthPrior` or `PretrainedPrior` of `blocks.depth_prior`.
 
         Raises:
             ConfigError: This configuration has no depth branch.
@@ -86,7 +86,8 @@ class ViPOccSystem(FieldSystem):
         Raises:
             CalibrationError: The camera sees nothing of the grid.
             ImageError: The pseudo depth has another size than the image, or holes.
-            PredictionError: The field answered with NaN.
+            PredictionError: The field or the depth prior answered with NaN, or the prior with
+                another size than the image's.
         """
         prediction = super().infer(views, context)
         (view,) = views
@@ -115,7 +116,7 @@ class ViPOccSystem(FieldSystem):
         image = view.image[None]
         with torch.inference_mode(), autocast(self.device, self.precision):
             if pseudo_depth_m is None:
-                pseudo = self._prior(image * 0.5 + 0.5)
+                pseudo = self._asked_prior(image)
             else:
                 pseudo = fit_depth(pseudo_depth_m.to(self.device), view)[None, None]
             depth = self.network.depth_net(image, pseudo.float())[0, 0].float()
@@ -123,6 +124,19 @@ class ViPOccSystem(FieldSystem):
         far_m = self.config.far_m
         depth = torch.where(depth > 0, depth, far_m).clamp(max=far_m)
         return picture_pixels(view, self.config.input_size).nearest(depth, float("nan"))
+
+    def _asked_prior(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 1 h w"]:
+        pseudo = self._prior(image * 0.5 + 0.5)
+        if pseudo.shape != (1, 1, *image.shape[-2:]):
+            raise PredictionError(
+                f"the depth prior answered with {tuple(pseudo.shape)} for an image of "
+                f"{image.shape[-1]}x{image.shape[-2]} pixels; give a prior for this image size"
+            )
+        if not bool(pseudo.isfinite().all()):
+            raise PredictionError(
+                "the depth prior answered with NaN; check its weights, or use precision fp32"
+            )
+        return pseudo
 
 
 def fit_depth(depth_m: Float[Tensor, "h w"], view: PreparedView) -> Float[Tensor, "h2 w2"]:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from blocks.tiny_priors import write_depth_anything
 from systems.field_rigs import build, camera, frame
 from torch import nn
 
-from occ_perception.core.errors import ConfigError, ImageError
+from occ_perception.core.errors import ConfigError, ImageError, PredictionError, WeightsError
+from occ_perception.ros.system_settings import ViPOccNodeSettings
 from occ_perception.systems.base import Concern, Context
 
+DEPTH = Context(1, wanted=frozenset({"depth"}))
 WANTED = Context(1, wanted=frozenset({"depth", "predicted_depth"}))
 
 
@@ -39,6 +42,36 @@ def test_the_branch_corrects_the_prior(system):
     assert not any(isinstance(note, Concern) for note in system.notes())
     depth = predicted(system, frame())
     torch.testing.assert_close(depth[5], torch.linspace(10, 20, 128))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda image: image[:, :1] * float("nan"), "prior answered with NaN; check its weights"),
+        (
+            lambda image: image[:, :1, ::2],
+            r"answered with \(1, 1, 32, 128\) for an image of 128x64",
+        ),
+    ],
+)
+def test_a_prior_that_cannot_be_used_says_so_where_its_depth_is_wanted(system, answer, words):
+    prior = Ramp()
+    prior.forward = answer
+    system.attach_prior(prior)
+    with pytest.raises(PredictionError, match=words):
+        predicted(system, frame())
+    assert "depth" in system.infer([system.preprocess(frame())], DEPTH).extras
+
+
+def test_a_saved_depth_anything_is_a_prior(system, tmp_path):
+    settings = ViPOccNodeSettings(depth_prior=str(write_depth_anything(tmp_path)))
+    settings.complete(system)
+    depth = predicted(system, frame())
+    assert depth.shape == system.config.input_size
+    assert depth.isfinite().all() and depth.min() > 0
+    assert len(depth.unique()) > 100
+    with pytest.raises(WeightsError, match=r"nothing\.safetensors"):
+        ViPOccNodeSettings(depth_prior=str(tmp_path / "nothing.safetensors")).complete(system)
 
 
 def test_a_given_pseudo_depth_comes_before_the_prior(system):

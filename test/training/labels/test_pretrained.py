@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from blocks.tiny_priors import write_depth_anything
 
 from occ_perception.core.errors import ConfigError
 from occ_training.labels.bag_images import BagImages
@@ -21,24 +22,9 @@ def images(surround_bag):
 
 @pytest.fixture(scope="module")
 def depth_folder(tmp_path_factory):
-    from transformers import (
-        DepthAnythingConfig,
-        DepthAnythingForDepthEstimation,
-        Dinov2Config,
-        DPTImageProcessor,
-    )
+    from transformers import DPTImageProcessor
 
-    torch.manual_seed(0)
-    backbone = Dinov2Config(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14,
-        out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
-    )  # fmt: skip
-    config = DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8, head_hidden_size=4, depth_estimation_type="metric", max_depth=80,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("depth")
-    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    folder = write_depth_anything(tmp_path_factory.mktemp("depth"))
     size = {"height": 28, "width": 56}
     DPTImageProcessor(size=size, ensure_multiple_of=14).save_pretrained(folder)
     return folder
