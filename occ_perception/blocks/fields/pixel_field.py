@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from occ_perception.blocks.fields.hidden_layer import hidden_layer
 from occ_perception.blocks.fields.positional import normalised_inverse_depth, positional_code
 from occ_perception.blocks.fields.projection import (
     MIN_DEPTH_M,
@@ -185,12 +186,14 @@ class PixelField(nn.Module):
         self, hidden_map: Float[Tensor, "b hidden h w"], points: FieldPoints
     ) -> Float[Tensor, "b m hidden"]:
         """Hidden layer at prepared points."""
-        image_part = read_taps(hidden_map, points.taps)
-        if self.empty_feature is not None:
-            empty = self.lin_in.weight[:, : self.channels] @ self.empty_feature
-            image_part = torch.where(points.outside[..., None], empty, image_part)
-        # In place: a training step has a million points, and memory is what they cost.
-        return image_part.add_(self.position_part(points.code)).relu_()
+        if self.empty_feature is None:
+            weight = self.lin_in.weight[:, self.channels :]
+            return hidden_layer(hidden_map, points.taps, points.code, weight, self.lin_in.bias)
+        empty = self.lin_in.weight[:, : self.channels] @ self.empty_feature
+        image_part = torch.where(
+            points.outside[..., None], empty, read_taps(hidden_map, points.taps)
+        )
+        return F.relu(image_part + self.position_part(points.code))
 
     def density(self, activations: Float[Tensor, "*m hidden"]) -> Float[Tensor, "*m"]:
         """Density (1/m) of the hidden layer."""

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from occ_perception.geometry.precision import single_precision
@@ -84,44 +83,38 @@ def bilinear_taps(uv: Float[Tensor, "*batch 2"], height: int, width: int) -> Tap
     return Taps(pixels, weights)
 
 
-class _ReadRows(torch.autograd.Function):
-    """Weighted sums of four rows of a table; the gradient is added row by row.
+class FlatTaps(NamedTuple):
+    """Maps as one table, and the rows that points read.
 
-    Torch's own gradient of the same sum sorts all indices first, which takes most of the time.
+    Attributes:
+        table: One row per pixel of all maps.
+        pixels: Rows of the table.
+        weights: Their bilinear weights.
     """
 
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, table: Tensor, pixels: Tensor, weights: Tensor
-    ) -> Float[Tensor, "m c"]:
-        """The sums."""
-        ctx.save_for_backward(pixels, weights)
-        ctx.rows = len(table)
-        return F.embedding_bag(pixels, table, mode="sum", per_sample_weights=weights)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Gradient of the table; pixels and weights are constants."""
-        pixels, weights = ctx.saved_tensors
-        exact = torch.promote_types(gradient.dtype, torch.float32)
-        table = gradient.new_zeros(ctx.rows, gradient.shape[1], dtype=exact)
-        for pixel, weight in zip(pixels.unbind(-1), weights.unbind(-1), strict=True):
-            table.index_add_(0, pixel, (gradient * weight[:, None]).to(exact))
-        return table.to(gradient.dtype), None, None
+    table: Float[Tensor, "p c"]
+    pixels: Integer[Tensor, "m 4"]
+    weights: Float[Tensor, "m 4"]
 
 
-def read_taps(maps: Float[Tensor, "b c h w"], taps: Taps) -> Float[Tensor, "b m c"]:
-    """Bilinear values of the maps at the taps `[B, M, 4]`.
+def flat_taps(maps: Float[Tensor, "b c h w"], taps: Taps) -> FlatTaps:
+    """Taps `[B, M, 4]` of a batch of maps, for gathers that read whole pixels.
 
-    One fused gather that reads whole pixels: several times faster than `grid_sample` on maps of
-    many channels, and the result has the layout that linear layers want.
+    Such a gather is several times faster than `grid_sample` on maps of many channels, and the
+    result has the layout that linear layers want.
     """
     batch, channels, height, width = maps.shape
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels)
     image = torch.arange(batch, device=maps.device, dtype=taps.pixels.dtype) * (height * width)
     pixels = (taps.pixels + image[:, None, None]).flatten(0, 1)
-    values = _ReadRows.apply(table, pixels, taps.weights.flatten(0, 1).to(table.dtype))
-    return values.view(batch, -1, channels)
+    return FlatTaps(table, pixels, taps.weights.flatten(0, 1).to(table.dtype))
+
+
+def read_taps(maps: Float[Tensor, "b c h w"], taps: Taps) -> Float[Tensor, "b m c"]:
+    """Bilinear values of the maps at the taps `[B, M, 4]`."""
+    table, pixels, weights = flat_taps(maps, taps)
+    values = F.embedding_bag(pixels, table, mode="sum", per_sample_weights=weights)
+    return values.unflatten(0, (len(maps), -1))
 
 
 def sample_bilinear(
