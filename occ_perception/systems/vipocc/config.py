@@ -61,15 +61,15 @@ class ViPOccConfig(FieldConfig):
             input_size=(96, 320),
             backbone="test_resnet",
             backbone_maps=(32, 32, 48, 192, 96),
-            decoder_widths=(16, 16, 24, 32, 64),
-            feature_channels=32,
-            hidden_channels=32,
+            decoder_widths=(24, 24, 32, 48, 64),
+            feature_channels=48,
+            hidden_channels=64,
             samples=48,
             depth_backbone="test_resnet",
             depth_backbone_maps=(32, 32, 48, 192, 96),
             depth_widths=(8, 16, 16, 32, 64),
             picture_stride=2,
-            occupied_density=4.5,  # calibrated on training frames
+            occupied_density=7.6,  # calibrated on training frames
         )
 
     @classmethod
