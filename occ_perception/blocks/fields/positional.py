@@ -36,6 +36,7 @@ def positional_code(
     values = x.shape[-1]
     # One long row per point: torch is slow on axes of two or three entries.
     repeated = x.repeat(*[1] * (x.dim() - 1), 2 * octaves)
-    repeated = repeated * frequencies.repeat_interleave(2 * values)
-    angles = repeated + phases.repeat_interleave(values).repeat(octaves)
-    return torch.cat([x, angles.sin()], dim=-1)
+    # In place: a training step has a million points, and memory is what they cost.
+    repeated.mul_(frequencies.repeat_interleave(2 * values))
+    angles = repeated.add_(phases.repeat_interleave(values).repeat(octaves))
+    return torch.cat([x, angles.sin_()], dim=-1)
