@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from occ_perception.core.cityscapes import kitti360_train_ids
 from occ_perception.core.grid import GridSpec
 from occ_perception.eval.segmentation_metrics import SegmentationMetric, assign_clusters
 from occ_perception.eval.sscbench import LABEL_OF_TRAIN_ID
 from occ_perception.geometry.rays import centre_grid, directions_through
 from occ_perception.geometry.transforms import Matrix
-from occ_training.convert.kitti360_labels import kitti360_train_ids
 from occ_training.data.field_views import unit_range
 from occ_training.data.patches import GridCells, Patches
 from occ_training.data.posed_pictures import Picture

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from occ_training.convert.kitti360_labels import kitti360_train_ids
+from occ_perception.core.cityscapes import kitti360_train_ids
 from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import SampleViews, ViewTimes, multi_view, unit_range
 from occ_training.data.posed_pictures import Picture, PictureDrives, recoloured

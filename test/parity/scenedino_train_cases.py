@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from occ_perception.core.cityscapes import kitti360_train_ids
 from occ_perception.systems.scenedino.checkpoint import MODEL_RULES, TARGET_RULES
 from occ_perception.systems.scenedino.semantic_head import SemanticHead, unit
 from occ_perception.systems.scenedino.targets import SalienceDownsampler, cut_patches
-from occ_training.convert.kitti360_labels import kitti360_train_ids
 from occ_training.data.patches import GridCells
 from occ_training.data.views import MultiView, Partition
 from occ_training.losses.photometric import edge_aware_smoothness, patch_error
