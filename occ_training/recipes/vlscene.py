@@ -82,7 +82,9 @@ def nano(output: Path, steps: int = 1000) -> VLScenePreset:
         schedule=StepCosine(steps, warmup=Warmup(50, 0.01)),
         ema=EmaConfig(decay=0.99, ramp=50.0, start=0),
         frozen_backbone_norms=False,
-        losses=LossOptions(semantic_weight=0.2, branch_weight=0.5, voxels=65536),
+        losses=LossOptions(
+            semantic_weight=0.2, overlap_weight=1.0, branch_weight=0.5, voxels=49152
+        ),
         mirror=0.5,
     )
     loop = LoopConfig(

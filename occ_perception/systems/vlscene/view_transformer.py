@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from occ_perception.blocks.lift.depth_net import DepthNet
 from occ_perception.blocks.lift.lss import depth_bins, image_frustum, unproject_frustum
@@ -38,7 +39,8 @@ class ViewPlan:
         camera_right: `[B, 30]` camera vector of the right view.
         to_depth: `[B, D, D]` disparity -> depth resampling.
         pool: Which pixel and depth bin belongs to which voxel.
-        share: `[B, X, Y, Z]` one divided by the number of those; None = sums are lifted.
+        share: `[B, X, Y, Z]` depth bins over the number of those, so that a mean is 1 where every
+            bin is equally likely; None = sums are lifted.
     """
 
     camera_left: Float[Tensor, "b 30"]
@@ -141,8 +143,10 @@ class ViewTransformer(nn.Module):
         geometry.check()
         geometry = geometry.to(self.frustum.device)
         cameras = geometry.camera_vectors()
+        if not self.published_slips:
+            cameras = tuple(F.group_norm(vector, 2) for vector in cameras)
         pool = plan_pool(self.points(geometry), self.grid)
-        share = pool.bounds.diff().clamp(min=1).reciprocal().view(pool.batch, *pool.shape)
+        share = self.frustum.shape[0] / pool.bounds.diff().clamp(min=1).view(-1, *pool.shape)
         return ViewPlan(*cameras, self._to_depth(geometry), pool, share if self.mean_lift else None)
 
     def _to_depth(self, geometry: StereoGeometry) -> Float[Tensor, "b d d"]:

@@ -12,7 +12,13 @@ from occ_perception.systems.vlscene.distillation import TeacherTargets
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 from occ_perception.systems.vlscene.view_transformer import PlanCache, ViewTransformer
 
-CONFIG = dataclasses.replace(VLSceneConfig.nano(), input_size=(32, 96), lift_shape=(32, 32, 16))
+CONFIG = dataclasses.replace(
+    VLSceneConfig.nano(),
+    input_size=(32, 96),
+    lift_shape=(32, 32, 16),
+    upsample=(4, 4, 2),
+    mean_lift=False,
+)
 FOCAL_PX, CENTER_PX = 60.0, (47.0, 15.0)
 
 
@@ -74,6 +80,36 @@ def test_every_bit_of_probability_inside_the_grid_is_pooled(net):
         view.volume.sum(dim=(2, 3, 4))[0], (weights * context).sum(dim=1), rtol=1e-3, atol=1e-3
     )
     assert view.distillation is None
+
+
+def test_a_mean_is_the_sum_over_its_number_of_parts(net):
+    config = dataclasses.replace(CONFIG, mean_lift=True)
+    mean_net = ViewTransformer(config).eval()
+    mean_net.load_state_dict(net.state_dict())
+    plan = mean_net.plan(geometry())
+    sums, means = net(*features(), net.plan(geometry())), mean_net(*features(), plan)
+    index = 40
+    voxels = plan.pool.bounds.diff().topk(index).indices.tolist()
+    first, last = plan.pool.bounds[voxels[-1]], plan.pool.bounds[voxels[-1] + 1]
+    assert last - first > 1
+    where = np.unravel_index(voxels[-1], plan.pool.shape)
+    torch.testing.assert_close(
+        means.volume[(0, slice(None), *where)] * (last - first) / CONFIG.bins,
+        sums.volume[(0, slice(None), *where)],
+    )
+    assert plan.to("cpu").share is not None and net.plan(geometry()).share is None
+
+
+def test_no_gate_is_shut_by_the_size_of_the_calibration(net):
+    """Pixels in the hundreds, taken as they are, drive half of the sigmoids to 0 for ever."""
+    big = geometry()
+    for matrix in (big.intrins_left, big.intrins_right):
+        matrix[0, 0, :2] *= 12
+    plan = net.plan(big)
+    gates = net.stereo_net.features.gate(
+        torch.ones(1, CONFIG.neck_channels, 1, 1), plan.camera_left
+    )
+    assert gates.min() > 0.05 and gates.max() < 0.95
 
 
 def test_samples_of_a_batch_keep_their_own_calibration(net):
