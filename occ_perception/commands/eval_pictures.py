@@ -11,10 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from occ_perception.core.grid import GridSpec
 from occ_perception.core.labels import LabelMap
 from occ_perception.eval.bag_frames import BagFrames
 from occ_perception.eval.scoring import Confusion, Judged
-from occ_perception.eval.voxel_truth import Labels, VoxelTopic
+from occ_perception.eval.voxel_truth import Labels, VoxelTopic, has_voxels
 from occ_perception.systems.roles import STEREO
 from occ_perception.viz.cubes import voxel_picture
 from occ_perception.viz.draw import Caption, Picture
@@ -60,18 +61,14 @@ def draw_worst(
     document: Mapping[str, Any], worst: Sequence[Judged], frames: Sequence[BagFrames],
     labels: LabelMap, folder: Path, topic: str = "",
 ) -> list[Path]:  # fmt: skip
-    """The frames with the lowest score: images, truth and answer, one picture each."""
+    """The frames with the lowest score: images, truth if voxels have one, and answer."""
     paths = []
     for number, judged in enumerate(worst, start=1):
         source, stamp_ns = frames[judged.place.bag], judged.place.stamp_ns
-        truth = VoxelTopic(source.bag, topic, truth=True)
-        rows = image_rows(source, stamp_ns)
-        known = truth.at(stamp_ns)
-        if known is not None:
-            rows.append(_views(known, truth, truth.label_map, Caption("ground truth", stamp_ns)))
-        answer = _shown(judged, labels)
-        caption = Caption(document["about"]["system"], stamp_ns)
-        rows.append(_views(answer, truth, labels, caption))
+        about = Caption(document["about"]["system"], stamp_ns)
+        answer = _views(_shown(judged, labels), judged.answer.grid, labels, about)
+        truth = _truth_views(source.bag, topic, stamp_ns)
+        rows = [*image_rows(source, stamp_ns), *truth, answer]
         paths.append(folder / f"worst_{number}_{stamp_ns}.png")
         Image.fromarray(contact_sheet(rows).image).save(paths[-1])
     return paths
@@ -98,11 +95,19 @@ def _shown(judged: Judged, labels: LabelMap) -> Labels:
     return ids
 
 
-def _views(ids: Labels, truth: VoxelTopic, labels: LabelMap, caption: Caption) -> list[Picture]:
-    return [
-        voxel_picture(ids, truth.grid, labels, caption),
-        bev_picture(ids, truth.grid, labels, caption),
-    ]
+def _truth_views(bag: Path, topic: str, stamp_ns: int) -> list[list[Picture]]:
+    """A row with the voxel truth; none where depth or pixels alone have one."""
+    if not topic and not has_voxels(bag):
+        return []
+    truth = VoxelTopic(bag, topic, truth=True)
+    known = truth.at(stamp_ns)
+    if known is None:
+        return []
+    return [_views(known, truth.grid, truth.label_map, Caption("ground truth", stamp_ns))]
+
+
+def _views(ids: Labels, grid: GridSpec, labels: LabelMap, caption: Caption) -> list[Picture]:
+    return [voxel_picture(ids, grid, labels, caption), bev_picture(ids, grid, labels, caption)]
 
 
 def _title(document: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from occ_perception.bags.index import MessageStore, open_index
+from occ_perception.bags.index import BagIndex, MessageStore, open_index
 from occ_perception.bags.messages import MessageTypes
 from occ_perception.core.errors import BagError
 from occ_perception.core.grid import GridSpec
@@ -37,9 +37,8 @@ class VoxelTopic:
         index = open_index(bag)
         self._store, self._types = MessageStore(index.files), MessageTypes()
         names = [
-            t.name for t in index.topics.values()
-            if t.msgtype == VOXELS and len(t) and (t.name == topic if topic else
-            ("/ground_truth/" in t.name) == truth and not t.name.endswith("_mask"))
+            name for name in _voxel_topics(index) if (name == topic if topic else
+            ("/ground_truth/" in name) == truth and not name.endswith("_mask"))
         ]  # fmt: skip
         if len(names) != 1:
             kind = "voxel truth" if truth else "predicted voxels"
@@ -89,6 +88,19 @@ class VoxelTopic:
 
     def _message(self, row: int) -> Any:
         return self._types.decode(VOXELS, self._store.read(self._topic.place(row)))
+
+
+def has_voxels(bag: Path) -> bool:
+    """Whether a bag holds any voxel grid.
+
+    Raises:
+        BagError: It cannot be read.
+    """
+    return bool(_voxel_topics(open_index(bag)))
+
+
+def _voxel_topics(index: BagIndex) -> list[str]:
+    return [t.name for t in index.topics.values() if t.msgtype == VOXELS and len(t)]
 
 
 def _grid_of(message: Any) -> GridSpec:
