@@ -12,6 +12,7 @@ from torch import nn
 
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.weights.load import load_weights
+from occ_training.data.pixel_sight import PixelSightSpec
 from occ_training.engine.ema import EmaConfig
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import GAUSSIANFLOWOCC, LateCosine, StepCosine, Warmup
@@ -90,15 +91,19 @@ def august2025(output: Path) -> GaussianFlowOccPreset:
     )
 
 
-def nano(output: Path, steps: int = 600) -> GaussianFlowOccPreset:
-    """The small network from nothing, on a CPU: short, hot, averaged, with small pictures."""
+def nano(output: Path, steps: int = 1800) -> GaussianFlowOccPreset:
+    """The small network from nothing, on a CPU: short, hot, averaged.
+
+    Lines of sight teach it where things are; rendered pictures, few and small, count little: they
+    let Gaussians grow until they close all gaps.
+    """
     training = GaussianFlowOccTraining(
         rate=1.5e-3,
         schedule=StepCosine(steps, floor=0.03, warmup=Warmup(30, 0.05)),
         ema=EmaConfig(decay=0.98, ramp=30.0, start=0),
-        losses=AUGUST_2025,
-        targets=SplatTargets(size=(32, 88), neighbours=1),
-        start=FlatStart(),
+        losses=SplatLossWeights(semantic=0.2, depth=0.01, sight=12.0, sight_semantic=1.0),
+        targets=SplatTargets((32, 88), neighbours=2, cameras=1, sight=PixelSightSpec()),
+        start=FlatStart(scales_m=(0.5, 0.5, 0.15)),
         keeps=True,
     )
     loop = LoopConfig(

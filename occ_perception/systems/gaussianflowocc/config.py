@@ -122,7 +122,7 @@ class GaussianFlowOccConfig:
             backbone_widths=(16, 32, 64, 128),
             backbone_depths=(1, 1, 1, 1),
             channels=64,
-            gaussians=3000,
+            gaussians=4500,
             blocks=2,
             inducing_points=64,
             heads=4,
@@ -130,7 +130,7 @@ class GaussianFlowOccConfig:
             dropout=0.0,
             head_channels=128,
             flow_channels=128,
-            horizon=3,
             past_frames=1,
             reach=3,
+            free_below=0.2,
         )

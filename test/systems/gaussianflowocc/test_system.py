@@ -19,6 +19,7 @@ CONFIG = dataclasses.replace(
     input_size=(64, 96),
     cameras=("front", "back"),
     gaussians=60,
+    free_below=0.05,
     channels=16,
     head_channels=16,
     origin_m=(-4.0, -4.0, -1.0),
