@@ -1,4 +1,6 @@
-"""Scores of trained SceneDINO weights beside everything that they have to beat.
+"""Class scores of trained SceneDINO weights beside everything that they have to beat.
+
+Geometry is scored by `occ eval`, by the same benchmark as ViPOcc's.
 
 python -m occ_training.recipes.scenedino_report --weights W --train TRAIN/* --val VAL/* --out R
 """
@@ -166,14 +168,9 @@ def rows(counts: Mapping[str, SscBenchMetric]) -> dict[str, dict[float, SscBench
 
 def shown(scores: Mapping[str, Mapping[float, SscBenchResult]]) -> Table:
     """A table of the scores in percent."""
-    table = Table("", *(f"{name} {r:g} m" for r in RANGES_M for name in ("IoU", "mIoU")))
+    table = Table("", *(f"mIoU {r:g} m" for r in RANGES_M))
     for name, by_range in scores.items():
-        values = [
-            f"{100 * value:.2f}"
-            for result in by_range.values()
-            for value in (result.completion.iou, result.completion.miou)
-        ]
-        table.add_row(name, *values)
+        table.add_row(name, *(f"{100 * x.completion.miou:.2f}" for x in by_range.values()))
     return table
 
 
@@ -183,9 +180,6 @@ def stored(scores: Mapping[str, Mapping[float, SscBenchResult]]) -> str:
         {
             name: {
                 f"{r:g} m": {
-                    "iou": result.completion.iou,
-                    "precision": result.completion.precision,
-                    "recall": result.completion.recall,
                     "miou": result.completion.miou,
                     "class_iou": list(map(float, result.completion.class_iou)),
                 }
@@ -199,8 +193,7 @@ def stored(scores: Mapping[str, Mapping[float, SscBenchResult]]) -> str:
 
 def main(options: ReportOptions) -> None:
     """Score, print, store."""
-    config = SceneDinoConfig.nano()
-    system = SceneDinoSystem(config)
+    system = SceneDinoSystem(SceneDinoConfig.nano())
     load_weights(system.network, options.weights, "scenedino")
     scores = rows(compare(system, options.train, options.val))
     Console().print(shown(scores))
