@@ -25,7 +25,8 @@ def image_frustum(
         map_size: Height and width of the feature map.
         depths_m: `[D]`, metres.
     """
-    v, u = (torch.linspace(0, n - 1, m) for n, m in zip(image_size, map_size, strict=True))
+    sizes = zip(image_size, map_size, strict=True)
+    v, u = (torch.linspace(0, n - 1, m, device=depths_m.device) for n, m in sizes)
     d, v, u = torch.meshgrid(depths_m, v, u, indexing="ij")
     return torch.stack([u, v, d], dim=-1)
 

@@ -40,3 +40,8 @@ def test_lifted_points_project_back_onto_their_pixels():
     expected = frustum.flatten(0, 2).expand(batch, views, -1, -1)
     torch.testing.assert_close(uv, expected[..., :2], atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(q[..., 2], expected[..., 2], atol=1e-4, rtol=1e-4)
+
+
+def test_the_frustum_is_on_the_device_of_the_depths():
+    depths = depth_bins(2.0, 10.0, 1.0).to("meta")
+    assert image_frustum((32, 64), (4, 8), depths).device.type == "meta"
