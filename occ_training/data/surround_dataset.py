@@ -53,6 +53,7 @@ class SurroundDataset(Dataset[Sample]):
         network: What is trained.
         topics: Where in the bags the vehicle is.
         maps: Topics of label layers with one image per camera, by name.
+        layers: Topics of layers with one message per key frame, by name.
         augments: Fit images at random.
         flips: Mirror some of them then.
         keeps: Keep decoded images and labels in memory.
@@ -71,6 +72,7 @@ class SurroundDataset(Dataset[Sample]):
         network: SurroundNetwork,
         topics: VehicleTopics,
         maps: Mapping[str, str],
+        layers: Mapping[str, str] | None = None,
         *,
         augments: bool,
         flips: bool,
@@ -81,6 +83,7 @@ class SurroundDataset(Dataset[Sample]):
         spec = SurroundSpec(
             network.cameras,
             maps=maps,
+            layers=layers or {},
             reference=topics.reference,
             base_frame=network.frame_id,
             world_frame=topics.world_frame,

@@ -12,13 +12,12 @@ from torch import nn
 
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.weights.load import load_weights
-from occ_training.data.pixel_sight import PixelSightSpec
+from occ_training.data.beam_sight import BeamSightSpec
 from occ_training.engine.ema import EmaConfig
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import GAUSSIANFLOWOCC, LateCosine, StepCosine, Warmup
 from occ_training.losses.splatting import AUGUST_2025, SplatLossWeights
 from occ_training.recipes.gaussianflowocc_data import (
-    DEPTH,
     SplatDataset,
     SplatTargets,
     SplatTopics,
@@ -91,18 +90,18 @@ def august2025(output: Path) -> GaussianFlowOccPreset:
     )
 
 
-def nano(output: Path, steps: int = 1800) -> GaussianFlowOccPreset:
-    """The small network from nothing, on a CPU: short, hot, averaged.
+def nano(output: Path, steps: int = 5000) -> GaussianFlowOccPreset:
+    """The small network from nothing, on a CPU: hot, averaged.
 
-    Lines of sight teach it where things are; rendered pictures, few and small, count little: they
-    let Gaussians grow until they close all gaps.
+    LiDAR beams teach it where things are; rendered pictures, few and small, count little: they let
+    Gaussians grow until they close all gaps.
     """
     training = GaussianFlowOccTraining(
         rate=1.5e-3,
-        schedule=StepCosine(steps, floor=0.03, warmup=Warmup(30, 0.05)),
-        ema=EmaConfig(decay=0.98, ramp=30.0, start=0),
+        schedule=StepCosine(steps, floor=0.02, warmup=Warmup(30, 0.05)),
+        ema=EmaConfig(decay=0.99, ramp=30.0, start=0),
         losses=SplatLossWeights(semantic=0.2, depth=0.01, sight=12.0, sight_semantic=1.0),
-        targets=SplatTargets((32, 88), neighbours=2, cameras=1, sight=PixelSightSpec()),
+        targets=SplatTargets((32, 88), neighbours=1, cameras=1, sight=BeamSightSpec()),
         start=FlatStart(scales_m=(0.5, 0.5, 0.15)),
         keeps=True,
     )
@@ -147,7 +146,7 @@ def build_recipe(
     if training.weights:
         load_weights(network, Path(training.weights), "gaussianflowocc")
     elif training.start is not None:
-        start_flat(network, dataset.source, DEPTH, training.start, preset.loop.seed)
+        start_flat(network, dataset.source, training.start, preset.loop.seed)
     return Recipe(
         network=network,
         optimizer=torch.optim.AdamW(

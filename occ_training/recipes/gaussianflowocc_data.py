@@ -21,12 +21,13 @@ from occ_perception.blocks.surround_input import (
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_training.data.bag_scene import Bags
-from occ_training.data.pixel_sight import (
-    PixelRays,
-    PixelSightSpec,
+from occ_training.data.beam_sight import (
+    CLASSES,
+    DEPTH,
+    LIDAR,
+    BeamSight,
+    BeamSightSpec,
     SightVoxels,
-    draw_sight,
-    pixel_rays,
 )
 from occ_training.data.splat_targets import (
     PixelLabels,
@@ -38,7 +39,6 @@ from occ_training.data.surround import SurroundDrive
 from occ_training.data.surround_dataset import SurroundDataset
 from occ_training.labels.answers import depth_of_layer
 
-CLASSES, DEPTH = "classes", "depth"
 _SIGHT = ("sight_voxels", "sight_classes", "sight_free", "sight_weights")
 
 
@@ -51,12 +51,14 @@ class SplatTopics:
         depth: Label layer with the depth of every pixel, 0 = none.
         reference: Topic whose stamps are those of the vehicle frames; empty = the first camera's.
         world_frame: Frame in which the vehicle moves.
+        points: LiDAR points, which beams and a flat start need; empty = there are none.
     """
 
     classes: str = "/labels/{camera}/masks"
     depth: str = "/labels/{camera}/depth"
     reference: str = "/lidar_top/points"
     world_frame: str = "map"
+    points: str = "/lidar_top/points"
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,14 @@ class SplatTargets:
         neighbours: Neighbouring key frames per sample, drawn from the configuration's horizon.
         cameras: Cameras per key frame, drawn anew for each; 0 = all.
         furthest_m: Depth from which on there are no labels.
-        sight: Lines of sight of the same key frames, of all their cameras; None = not looked at.
+        sight: Voxels that LiDAR beams tell of, at the same key frames; None = not asked for.
     """
 
     size: tuple[int, int] = (256, 704)
     neighbours: int = 6
     cameras: int = 0
     furthest_m: float = 40.0
-    sight: PixelSightSpec | None = None
+    sight: BeamSightSpec | None = None
 
 
 class SplatSample(NamedTuple):
@@ -143,12 +145,18 @@ class SplatDataset(SurroundDataset[SplatSample]):
         keeps: bool = False,
         seed: int = 0,
     ) -> None:
-        topics = topics or SplatTopics()
-        maps = {CLASSES: topics.classes, DEPTH: topics.depth}
+        topics, self.config = topics or SplatTopics(), config
+        self.targets = targets or SplatTargets()
+        sight = self.targets.sight
+        if sight and not topics.points:
+            raise ConfigError("voxels that beams tell of need LiDAR points: name their topic")
         super().__init__(
-            bags, config, topics, maps, augments=augments, flips=False, keeps=keeps, seed=seed
-        )
-        self.config, self.targets = config, targets or SplatTargets()
+            bags, config, topics, {CLASSES: topics.classes, DEPTH: topics.depth},
+            {LIDAR: topics.points} if topics.points else {},
+            augments=augments, flips=False, keeps=keeps, seed=seed,
+        )  # fmt: skip
+        grid, ids = config.grid_below_roof, config.dynamic_ids
+        self._beams = BeamSight(sight, grid, ids) if sight else None
 
     def sample(self, drive: SurroundDrive, key: int, random: np.random.RandomState) -> SplatSample:
         """One sample.
@@ -201,18 +209,10 @@ class SplatDataset(SurroundDataset[SplatSample]):
         self, drive: SurroundDrive, then: int, now: int, random: np.random.RandomState
     ) -> SightVoxels:
         """What is known of voxels of one key frame, in the frame of another."""
-        if self.targets.sight is None:
+        if self._beams is None:
             nothing = torch.zeros(0, dtype=torch.int64)
             return SightVoxels(nothing, nothing, nothing.bool(), nothing.float())
-        rays = [
-            pixel_rays(depth_of_layer(depth), classes, layer_intrinsics(K, depth, size), T)
-            for depth, classes, K, size, T in zip(
-                drive.maps(DEPTH, then), drive.maps(CLASSES, then), drive.K(then),
-                drive.sizes(then), vehicle_poses(drive, then, now), strict=True,
-            )
-        ]  # fmt: skip
-        joined = PixelRays(*(np.concatenate(part) for part in zip(*rays, strict=True)))
-        return draw_sight(joined, self.config.grid_below_roof, self.targets.sight, random)
+        return self._beams.draw(drive, then, now, random)
 
     def _picture(
         self, drive: SurroundDrive, then: int, now: int, camera: int

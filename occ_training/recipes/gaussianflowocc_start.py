@@ -1,4 +1,4 @@
-"""A start for short trainings: Gaussians lie flat where the pseudo depth saw surfaces.
+"""A start for short trainings: Gaussians lie flat where LiDAR points are.
 
 The published training starts from Gaussians spread evenly over the space, turned at random, and has
 30,000 steps to bring them to where things are.
@@ -17,10 +17,8 @@ from torch import Tensor
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
-from occ_training.data.pixel_sight import pixel_rays
+from occ_training.data.beam_sight import lidar_points
 from occ_training.data.surround import SurroundDrive, SurroundDrives
-from occ_training.labels.answers import depth_of_layer
-from occ_training.recipes.gaussianflowocc_data import layer_intrinsics, vehicle_poses
 
 Points = npt.NDArray[np.float64]
 
@@ -30,7 +28,7 @@ class FlatStart:
     """How a network starts.
 
     Attributes:
-        keys: Key frames whose pseudo depth is looked at.
+        keys: Key frames whose points are looked at.
         cell_m: Places are drawn among cubes of this size, the more often the more key frames see a
             surface there.
         scales_m: Size of all Gaussians along x, y and z, standard deviations.
@@ -45,20 +43,19 @@ class FlatStart:
 
 @torch.no_grad()
 def start_flat(
-    network: GaussianFlowOcc, drives: SurroundDrives, depth: str, start: FlatStart, seed: int
+    network: GaussianFlowOcc, drives: SurroundDrives, start: FlatStart, seed: int
 ) -> None:
     """Place a network's Gaussians.
 
     Args:
         network: Changed in place.
         drives: Drives to train on.
-        depth: Name of their layer with pseudo depth.
         start: How.
         seed: Of what is drawn.
     """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(drives))[: start.keys]
-    points = [surface_points(*drives.place_of(int(i)), depth, random) for i in chosen]
+    points = [surface_points(*drives.place_of(int(i))) for i in chosen]
     config = network.config
     network.initial_means.copy_(draw_places(points, config, start.cell_m, random))
     for head, bias in (
@@ -72,36 +69,15 @@ def start_flat(
         block.mean_head[-1].weight.mul_(0.1)  # else the first rounds would scatter them
 
 
-def surface_points(
-    drive: SurroundDrive,
-    key: int,
-    depth: str,
-    random: np.random.Generator,
-    count: int = 1000,
-    furthest_m: float = 45.0,
-) -> Points:
-    """Points `[n, 3]` of a key frame's pseudo depth in its vehicle frame, metres.
+def surface_points(drive: SurroundDrive, key: int) -> Points:
+    """Points `[n, 3]` of a key frame's LiDAR in its vehicle frame, metres.
 
-    Args:
-        drive: The drive.
-        key: The key frame.
-        depth: Name of the layer.
-        random: Which pixels are taken.
-        count: Pixels per camera.
-        furthest_m: Depth that is not looked at.
+    Raises:
+        OccError: The layer is missing or damaged.
     """
-    found = []
-    for values, K, size, T in zip(
-        drive.maps(depth, key), drive.K(key), drive.sizes(key), vehicle_poses(drive, key, key),
-        strict=True,
-    ):  # fmt: skip
-        depth_m = depth_of_layer(values)
-        no_class = np.zeros(depth_m.shape, np.uint8)
-        rays = pixel_rays(depth_m, no_class, layer_intrinsics(K, depth_m, size), T)
-        near = np.flatnonzero((depth_m > 0) & (depth_m < furthest_m))
-        some = rays[near[random.permutation(len(near))[:count]]]
-        found.append(some.points(some.length_m[:, None])[:, 0])
-    return np.concatenate(found)
+    points = lidar_points(drive, key)
+    T = points.T_base_sensor
+    return points.xyz @ T[:3, :3].T + T[:3, 3]
 
 
 def draw_places(
@@ -130,7 +106,7 @@ def draw_places(
     )
     if len(names) < config.gaussians:
         raise ConfigError(
-            f"the pseudo depth of {len(points)} key frames gives {len(names)} places for "
+            f"the points of {len(points)} key frames give {len(names)} places for "
             f"{config.gaussians} Gaussians: look at more key frames, or at smaller cubes"
         )
     weights = counts.astype(np.float64)

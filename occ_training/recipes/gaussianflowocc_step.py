@@ -14,7 +14,7 @@ from occ_perception.rendering.splat_torch import SplatCameras
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc, GaussianScene
 from occ_perception.voxels.gaussians import Gaussians, gaussians_at_voxels
-from occ_training.data.pixel_sight import SightVoxels
+from occ_training.data.beam_sight import SightVoxels
 from occ_training.losses.splatting import (
     SplatLossWeights,
     VoxelAnswers,

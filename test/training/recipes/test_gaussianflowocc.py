@@ -7,7 +7,7 @@ from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
 from occ_training.data.bag_scene import Bags
-from occ_training.data.pixel_sight import PixelSightSpec
+from occ_training.data.beam_sight import BeamSightSpec
 from occ_training.data.surround import SurroundDrives, SurroundSpec
 from occ_training.engine.checkpointing import CheckpointFolder
 from occ_training.engine.recipe import LoopConfig
@@ -113,25 +113,25 @@ def test_both_losses_reach_the_network(batch):
     assert set(bare) == {"semantic"}
 
 
-SIGHT = dataclasses.replace(TARGETS, sight=PixelSightSpec(rays=500))
+SIGHT = dataclasses.replace(TARGETS, sight=BeamSightSpec(occupied=400, free=600))
 
 
-def test_voxels_on_lines_of_sight_lie_where_the_truth_is(bags):
-    """Those in which rays of the true depth end are occupied, those they pass are not."""
-    true = SplatTopics(depth="/ground_truth/{camera}/depth")
-    exact = dataclasses.replace(TARGETS, sight=PixelSightSpec(rays=500, thickness_m=0.4))
-    sample = SplatDataset(bags, CONFIG, exact, true, augments=False)[1]
+def test_voxels_that_beams_tell_of_are_as_the_truth_says(bags):
+    sample = SplatDataset(bags, CONFIG, SIGHT, augments=False)[1]
     truth = {"truth": "/ground_truth/voxels"}
     drive = SurroundDrives(bags, SurroundSpec(CONFIG.cameras, layers=truth)).scenes[0]
     below = torch.from_numpy(drive.layer("truth", 1).labels.copy())[..., : CONFIG.roof].flatten()
-    kept = sample.sight_voxels >= 0
-    assert kept.shape == (2, 2000) and kept.float().mean() > 0.5
-    free, is_free = sample.sight_free[1][kept[1]], below[sample.sight_voxels[1][kept[1]]] == 17
-    assert is_free[free].float().mean() > 0.9
-    assert is_free[~free].float().mean() < 0.5
+    kept = sample.sight_voxels[1] >= 0
+    assert sample.sight_voxels.shape == (2, 1000) and kept.all()
+    labels = below[sample.sight_voxels[1]]
+    free = sample.sight_free[1]
+    assert (labels[free] == 17).float().mean() > 0.9
+    assert (labels[~free] != 17).float().mean() > 0.7
+    named = ~free & (sample.sight_classes[1] > 0) & (labels != 17)
+    assert (labels[named] == sample.sight_classes[1][named]).float().mean() > 0.8
 
 
-def test_lines_of_sight_teach_what_is_where(bags):
+def test_beams_teach_what_is_where(bags):
     batch = collate([SplatDataset(bags, CONFIG, SIGHT, augments=False)[1]])
     torch.manual_seed(0)
     network = TrainableGaussianFlowOcc(CONFIG)
@@ -147,7 +147,7 @@ def test_lines_of_sight_teach_what_is_where(bags):
     assert network.backbone.conv1.weight.grad.abs().sum() > 0
 
 
-def test_lines_of_sight_meet_things_where_they_are_at_that_time(batch, bags):
+def test_beams_meet_things_where_they_are_at_that_time(batch, bags):
     """Gaussians that have moved away leave their voxels."""
     batch = collate([SplatDataset(bags, CONFIG, SIGHT, augments=False)[1]])
     losses = GaussianFlowOccLosses(SplatLossWeights(sight=1), CONFIG)
@@ -223,7 +223,7 @@ def test_a_start_puts_gaussians_on_surfaces_one_per_place(bags):
     assert len((means / 0.8).floor().unique(dim=0)) > 140
     near_ground = [((m[:, 2] > -0.6) & (m[:, 2] < 0.6)).float().mean() for m in (means, fresh)]
     assert near_ground[0] > near_ground[1] + 0.1
-    with pytest.raises(ConfigError, match="gives 1 places for 150 Gaussians"):
+    with pytest.raises(ConfigError, match="give 1 places for 150 Gaussians"):
         draw_places([torch.zeros(1, 3).double().numpy()], CONFIG, 0.8, None)
 
 
@@ -257,6 +257,11 @@ def test_layers_of_something_else_are_refused(bags, surround_bag):
     tall = SplatTargets(size=(64, 44), neighbours=1)
     with pytest.raises(ConfigError, match="cannot be cut out of labels"):
         SplatDataset(bags, CONFIG, tall)[0]
+
+
+def test_beams_need_points(bags):
+    with pytest.raises(ConfigError, match="need LiDAR points: name their topic"):
+        SplatDataset(bags, CONFIG, SIGHT, SplatTopics(points=""))
 
 
 def test_presets_are_the_published_numbers(tmp_path):
