@@ -162,28 +162,3 @@ def render_features(
     with single_precision(weights):
         vectors = (weights[..., None, :] @ read_volume(features, points, grid))[..., 0, :]
     return RenderedRays(F.normalize(vectors, dim=-1), weights, light, sigma, fine)
-
-
-def optical_depth(
-    density: Float[Tensor, "b 1 x y z"],
-    rays: Rays,
-    start_m: Float[Tensor, "b r"],
-    end_m: Float[Tensor, "b r"],
-    jitter: Float[Tensor, "b r k"],
-    grid: GridSpec,
-) -> Float[Tensor, "b r"]:
-    """Integral of the density along pieces of rays.
-
-    Args:
-        density: Density of the voxels, 1/m.
-        rays: `[B, R]` rays in the grid's frame.
-        start_m: Where the pieces begin, metres from the origin.
-        end_m: Where they end.
-        jitter: Place of each sample within its share of the piece, 0..1.
-        grid: Where the voxels are.
-    """
-    samples = jitter.shape[-1]
-    share = (torch.arange(samples, device=jitter.device) + jitter) / samples
-    length = (end_m - start_m)[..., None]
-    points = points_on(rays, start_m[..., None] + share * length)
-    return (read_volume(density, points, grid)[..., 0] * length).mean(dim=-1)

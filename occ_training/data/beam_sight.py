@@ -1,10 +1,10 @@
 """What a LiDAR's beams say about the voxels around a car with cameras all around.
 
 Beams of the whole drive tell what is there: where they ended something is, where they passed
-nothing is. What can move is believed at its own instant alone. Names come from the label layers of
-the cameras, so that no voxel truth is read.
+nothing is. Label layers of the cameras tell what they see and, if asked, what it is: then what can
+move is believed at its own instant alone. No voxel truth is read.
 
-No part of the published training, which learns from rendered pictures alone: these cannot tell how
+No part of the published trainings, which learn from rendered pictures alone: these cannot tell how
 thick a surface is, and a small network has no time to find out.
 """
 
@@ -72,6 +72,12 @@ class SightVoxels(NamedTuple):
     free: Bool[Tensor, " n"]
     weights: Float[Tensor, " n"]
 
+    @classmethod
+    def none(cls) -> SightVoxels:
+        """No voxels at all."""
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return cls(nothing, nothing, nothing.bool(), nothing.float())
+
     def known(self) -> SightVoxels:
         """Those of which something is known."""
         kept = self.voxels >= 0
@@ -115,11 +121,14 @@ class BeamSight:
     Args:
         spec: Which voxels.
         grid: Of the voxels, in the vehicle's frame.
-        moving_ids: Classes that can move.
+        moving_ids: Classes that can move; None = nothing has a name, and all stands still.
     """
 
-    def __init__(self, spec: BeamSightSpec, grid: GridSpec, moving_ids: Sequence[int]) -> None:
-        self._spec, self._grid, self._moving = spec, grid, tuple(moving_ids)
+    def __init__(
+        self, spec: BeamSightSpec, grid: GridSpec, moving_ids: Sequence[int] | None = None
+    ) -> None:
+        self._spec, self._grid = spec, grid
+        self._named, self._moving = moving_ids is not None, tuple(moving_ids or ())
         self._drives: Kept[str, PaintedDrive] = Kept(_KEPT_DRIVES)
         self._around: Kept[tuple[str, int], Surroundings] = Kept(spec.kept)
 
@@ -131,7 +140,7 @@ class BeamSight:
         At other times than the grid's own these are the places of what can move, then and now.
 
         Args:
-            drive: With label layers `classes` and `depth` and the layer `lidar`.
+            drive: With the layer `lidar`, the label layer `depth` and, for names, `classes`.
             then: Key frame at whose time.
             now: Key frame in whose frame.
             random: Chooses.
@@ -139,7 +148,7 @@ class BeamSight:
         Raises:
             OccError: A layer is missing or damaged.
         """
-        painted = self._drives.get(drive.name, lambda: painted_drive(drive))
+        painted = self._drives.get(drive.name, lambda: painted_drive(drive, self._named))
         movers = self._movers(painted, drive, then, now)
         if then == now:
             around = self._around.get((drive.name, now), lambda: self._look(painted, drive, now))
@@ -217,8 +226,12 @@ def lidar_points(drive: SurroundDrive, key: int) -> Points:
     return layer
 
 
-def painted_drive(drive: SurroundDrive) -> PaintedDrive:
+def painted_drive(drive: SurroundDrive, named: bool = True) -> PaintedDrive:
     """The key frames' sweeps with the classes that the cameras' label layers have there.
+
+    Args:
+        drive: The drive.
+        named: Look at the layers; else nothing has a class.
 
     Raises:
         BagError: The drive has no points.
@@ -226,6 +239,8 @@ def painted_drive(drive: SurroundDrive) -> PaintedDrive:
     points = [lidar_points(drive, key) for key in range(len(drive))]
     sweeps = drive_sweeps(points, spacing_m=0.0, turn_s=0.0)
     ends = [sweep.ends + sweeps.start for sweep in sweeps.sweeps]
+    if not named:
+        return PaintedDrive(sweeps, [np.zeros(len(xyz), np.int64) for xyz in ends])
     return PaintedDrive(sweeps, [paint(drive, key, xyz) for key, xyz in enumerate(ends)])
 
 

@@ -67,19 +67,3 @@ def _variation(volume: Float[Tensor, "b z y x c"]) -> Float[Tensor, ""]:
 def sparsity(density: Float[Tensor, "*voxels"], weight: float = 0.1) -> Float[Tensor, ""]:
     """Mean density (not active in the published trainings)."""
     return weight * density.abs().mean()
-
-
-def ends_where_measured(
-    depth_before: Float[Tensor, "*rays"],
-    depth_across: Float[Tensor, "*rays"],
-    ray_weights: Float[Tensor, "*rays"],
-) -> Float[Tensor, ""]:
-    """Negative log-likelihood of rays ending where they were measured to (off as published).
-
-    Args:
-        depth_before: Optical depth in front of the measured surface.
-        depth_across: Optical depth across it.
-        ray_weights: 0 for rays that do not count.
-    """
-    ends = -(-(-depth_across).expm1()).clamp(min=1e-4).log()
-    return (ray_weights * (depth_before + ends)).mean()

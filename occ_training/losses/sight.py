@@ -1,4 +1,4 @@
-"""Cross-entropy of a density field at cells whose state lines of sight tell."""
+"""Cross-entropies of fields at cells whose state lines of sight tell."""
 
 from __future__ import annotations
 
@@ -27,3 +27,19 @@ def sight_loss(
     depth = density * length_m  # optical
     error = torch.where(occupied, -(-torch.expm1(-depth)).clamp(min=_LEAST).log(), depth)
     return (error * known).sum() / known.sum().clamp(min=1)
+
+
+def occupancy_loss(
+    probability: Float[Tensor, "b n"],
+    occupied: Bool[Tensor, "b n"],
+    weights: Float[Tensor, "b n"],
+) -> Float[Tensor, ""]:
+    """Cross-entropy of a field that says how likely something is there.
+
+    Args:
+        probability: At the cells' centres.
+        occupied: State of the cells; else they are free.
+        weights: What each of them counts.
+    """
+    sure = torch.where(occupied, probability, 1 - probability).clamp(min=_LEAST)
+    return -(sure.log() * weights).sum() / weights.sum().clamp(min=1)

@@ -210,8 +210,7 @@ class SplatDataset(SurroundDataset[SplatSample]):
     ) -> SightVoxels:
         """What is known of voxels of one key frame, in the frame of another."""
         if self._beams is None:
-            nothing = torch.zeros(0, dtype=torch.int64)
-            return SightVoxels(nothing, nothing, nothing.bool(), nothing.float())
+            return SightVoxels.none()
         return self._beams.draw(drive, then, now, random)
 
     def _picture(

@@ -20,6 +20,7 @@ from occ_perception.text.embeddings import TextEmbeddings, load_embeddings
 from occ_perception.text.vocabulary import load_vocabulary
 from occ_perception.weights.convert import read_checkpoint, state_dict_of
 from occ_perception.weights.load import load_weights
+from occ_training.data.beam_sight import BeamSightSpec
 from occ_training.engine.ema import EmaConfig
 from occ_training.engine.recipe import LoopConfig, Recipe, plain
 from occ_training.engine.schedule import LANGOCC, LateCosine, StepCosine, Warmup
@@ -57,7 +58,8 @@ class LangOccTraining:
         ema: Averaging of the weights, None = none.
         targets: Which rays are rendered.
         sampling: How.
-        lidar: Weight of the rays' measured lengths; 0 = the geometry follows from the words alone.
+        sight: Weight of what LiDAR beams say about voxels; 0 = the geometry follows from the words
+            alone, as published.
         density: Density everywhere at the start, 1/m; 0.5 is what an untrained sigmoid gives.
         augments: Resize, crop, mirror and turn images, and mirror the vehicle's frame, at random.
         reducer: How the reducer is fitted.
@@ -75,7 +77,7 @@ class LangOccTraining:
     ema: EmaConfig | None = field(default_factory=EmaConfig)
     targets: RayTargets = field(default_factory=RayTargets)
     sampling: RaySampling = field(default_factory=RaySampling)
-    lidar: float = 0.0
+    sight: float = 0.0
     density: float = 0.5
     augments: bool = True
     reducer: ReducerTraining = field(default_factory=ReducerTraining)
@@ -106,19 +108,18 @@ def reduced(output: Path) -> LangOccPreset:
     return LangOccPreset(LangOccConfig.reduced(), training, published(output).loop)
 
 
-def nano(output: Path, steps: int = 450) -> LangOccPreset:
+def nano(output: Path, steps: int = 3000) -> LangOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with few rays.
 
-    Words alone shape the geometry only in a long training; here the LiDAR's depths, which choose
-    the pixels anyway, help.
+    Words alone shape the geometry only in a long training; here the LiDAR's beams help.
     """
     training = LangOccTraining(
         rate=3e-3,
         schedule=StepCosine(steps, warmup=Warmup(50, 0.02)),
         ema=EmaConfig(decay=0.98, ramp=50.0, start=0),
-        targets=RayTargets(count=1024),
+        targets=RayTargets(count=1024, sight=BeamSightSpec()),
         sampling=RaySampling(fine=40),
-        lidar=0.3,
+        sight=4.0,
         density=0.1,
         augments=False,
         reducer=ReducerTraining(steps=1000, rate=1e-2),
@@ -174,7 +175,7 @@ def build_recipe(
         schedule=training.schedule,
         dataset=dataset,
         collate=collate,
-        losses=LangOccLosses(network, training.sampling, training.lidar),
+        losses=LangOccLosses(network, training.sampling, training.sight),
         config=plain(training)
         | {
             "network": plain(config),

@@ -24,6 +24,7 @@ from occ_perception.core.errors import BagError
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.geometry import SurroundGeometry
 from occ_training.data.bag_scene import Bags
+from occ_training.data.beam_sight import DEPTH, LIDAR, BeamSight, BeamSightSpec, SightVoxels
 from occ_training.data.language_rays import LanguageRays, RayPixels, cast_pixels, draw_pixels
 from occ_training.data.surround import SurroundDrive
 from occ_training.data.surround_dataset import SurroundDataset
@@ -43,12 +44,16 @@ class LanguageTopics:
         words: Label layer with a text-image vector for each of them.
         reference: Topic whose stamps are those of the vehicle frames; empty = the first camera's.
         world_frame: Frame in which the vehicle moves.
+        points: LiDAR points; only read where beams are asked.
+        depth: Label layer with the depth of every pixel, 0 = none; only read where beams are asked.
     """
 
     rays: str = "/labels/{camera}/rays"
     words: str = "/labels/{camera}/language"
     reference: str = "/lidar_top/points"
     world_frame: str = "map"
+    points: str = "/lidar_top/points"
+    depth: str = "/labels/{camera}/depth"
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,12 @@ class RayTargets:
         count: Rays per sample.
         horizon: Key frames before and after the current one whose pixels are looked at
             (paper, table 4).
+        sight: Voxels that LiDAR beams tell of; None = not asked for, as published.
     """
 
     count: int = 8192
     horizon: int = 12
+    sight: BeamSightSpec | None = None
 
 
 class LangOccSample(NamedTuple):
@@ -74,7 +81,7 @@ class LangOccSample(NamedTuple):
         rays: Rays in the current vehicle frame.
         targets: The teacher's vectors in the space of the network's voxels.
         weights: 1; 0 for rays that only fill the batch up.
-        lengths_m: Measured length of the rays, metres.
+        sight: Voxels of which beams tell whether something is there.
         name: Drive and stamp, for messages.
     """
 
@@ -83,7 +90,7 @@ class LangOccSample(NamedTuple):
     rays: LanguageRays
     targets: Float[Tensor, "r c"]
     weights: Float[Tensor, "r 1"]
-    lengths_m: Float[Tensor, " r"]
+    sight: SightVoxels
     name: str = ""
 
 
@@ -116,10 +123,16 @@ class LangOccDataset(SurroundDataset[LangOccSample]):
         keeps: bool = False,
         seed: int = 0,
     ) -> None:
-        topics = topics or LanguageTopics()
-        maps = {RAYS: topics.rays, WORDS: topics.words}
-        super().__init__(bags, config, topics, maps, augments=augments, flips=True, seed=seed)
-        self.config, self.targets = config, targets or RayTargets()
+        topics, self.config = topics or LanguageTopics(), config
+        self.targets = targets or RayTargets()
+        sight = self.targets.sight
+        super().__init__(
+            bags, config, topics,
+            {RAYS: topics.rays, WORDS: topics.words} | ({DEPTH: topics.depth} if sight else {}),
+            {LIDAR: topics.points} if sight else {},
+            augments=augments, flips=True, seed=seed,
+        )  # fmt: skip
+        self._beams = BeamSight(sight, config.grid) if sight else None
         self._reduce, self._turns = reduce, augments
         self._kept: dict[tuple[str, int], RayPixels] | None = {} if keeps else None
 
@@ -144,7 +157,7 @@ class LangOccDataset(SurroundDataset[LangOccSample]):
             rays=LanguageRays(*(F.pad(part, (0, 0, 0, missing), value=1.0) for part in rays)),
             targets=F.pad(targets, (0, 0, 0, missing)),
             weights=F.pad(torch.ones(len(targets), 1), (0, 0, 0, missing)),
-            lengths_m=F.pad(lengths(chosen, torch.from_numpy(drive.K(key))), (0, missing)),
+            sight=self._sight(drive, key, turn, random),
             name=f"{drive.name} at {drive.stamp_ns(key)}",
         )
 
@@ -152,6 +165,21 @@ class LangOccDataset(SurroundDataset[LangOccSample]):
         """Half of all samples are mirrored along x, half along y (specification 2.4)."""
         signs = 1 - 2 * random.randint(0, 2, 2) if self._turns else (1, 1)
         return torch.diag(torch.tensor([*map(float, signs), 1.0]))
+
+    def _sight(
+        self, drive: SurroundDrive, key: int, turn: Tensor, random: np.random.RandomState
+    ) -> SightVoxels:
+        """Voxels in the frame that is mirrored as the rays are."""
+        if self._beams is None:
+            return SightVoxels.none()
+        seen, shape = self._beams.draw(drive, key, key, random), self.config.shape
+        cells = np.unravel_index(seen.voxels.clamp(min=0).numpy(), shape)
+        mirrored = [
+            side - 1 - cell if sign < 0 else cell
+            for cell, side, sign in zip(cells, shape, turn.diag().tolist(), strict=True)
+        ]
+        flat = torch.from_numpy(np.ravel_multi_index(mirrored, shape))
+        return seen._replace(voxels=torch.where(seen.voxels < 0, -1, flat))
 
     def _rays(
         self, drive: SurroundDrive, key: int, turn: Tensor, random: np.random.RandomState
@@ -194,13 +222,6 @@ class LangOccDataset(SurroundDataset[LangOccSample]):
             )
         camera = torch.arange(len(counts)).repeat_interleave(counts)
         return RayPixels(camera, camera, at[:, :2], at[:, 2], vectors.half())
-
-
-def lengths(pixels: RayPixels, K: Float[Tensor, "n 3 3"]) -> Float[Tensor, " n"]:
-    """Length of rays that end at the pixels' LiDAR depth, metres."""
-    uv1 = F.pad(pixels.pixels.flip(-1), (0, 1), value=1.0)
-    along = (torch.linalg.inv(K).float()[pixels.camera] @ uv1[..., None])[..., 0]
-    return pixels.depth_m * along.norm(dim=-1)
 
 
 def key_frames(

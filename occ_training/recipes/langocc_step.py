@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from occ_perception.geometry.rays import Rays
-from occ_perception.rendering.feature_rays import RaySampling, optical_depth, render_features
+from occ_perception.rendering.feature_rays import RaySampling, render_features
 from occ_perception.systems.langocc.geometry import SurroundGeometry
 from occ_perception.systems.langocc.model import LangOcc, LangOccFields, LangOccPlan
-from occ_training.losses.language import cosine_guided_mse, ends_where_measured
+from occ_training.data.beam_sight import SightVoxels
+from occ_training.losses.language import cosine_guided_mse
+from occ_training.losses.sight import occupancy_loss
 from occ_training.recipes.langocc_data import LangOccSample
-
-# A surface begins and ends so far from where it was measured; samples in front of it and across it.
-_SURFACE_M = (0.3, 0.9)
-_SURFACE_SAMPLES = (32, 6)
 
 
 class LangOccBatch(NamedTuple):
@@ -28,13 +26,17 @@ class LangOccBatch(NamedTuple):
     rays: Rays
     targets: Tensor
     weights: Tensor
-    lengths_m: Tensor
+    sight: SightVoxels
 
     def to(self, device: torch.device) -> LangOccBatch:
         """The same on another device; the calibration stays, its plan is checked on the CPU."""
-        here = (self.images, self.targets, self.weights, self.lengths_m, *self.rays)
-        images, *values, origins, directions = (t.to(device, non_blocking=True) for t in here)
-        return LangOccBatch(images, self.geometry, Rays(origins, directions), *values)
+
+        def move(parts: Iterable[Tensor]) -> list[Tensor]:
+            return [part.to(device, non_blocking=True) for part in parts]
+
+        images, targets, weights = move((self.images, self.targets, self.weights))
+        rays, sight = Rays(*move(self.rays)), SightVoxels(*move(self.sight))
+        return LangOccBatch(images, self.geometry, rays, targets, weights, sight)
 
 
 def collate(samples: Sequence[LangOccSample]) -> LangOccBatch:
@@ -46,7 +48,7 @@ def collate(samples: Sequence[LangOccSample]) -> LangOccBatch:
         rays=Rays(*map(torch.stack, zip(*(s.rays for s in samples), strict=True))),
         targets=torch.stack([s.targets for s in samples]),
         weights=torch.stack([s.weights for s in samples]),
-        lengths_m=torch.stack([s.lengths_m for s in samples]),
+        sight=SightVoxels(*map(torch.stack, zip(*(s.sight for s in samples), strict=True))),
     )
 
 
@@ -64,12 +66,12 @@ class LangOccLosses:
     Args:
         network: Whose plans are made.
         sampling: How rays are rendered.
-        lidar: Weight of the rays' measured lengths.
+        sight: Weight of what beams say about voxels; 0 = the geometry follows from the words.
     """
 
-    def __init__(self, network: LangOcc, sampling: RaySampling, lidar: float = 0.0) -> None:
+    def __init__(self, network: LangOcc, sampling: RaySampling, sight: float = 0.0) -> None:
         self._plan, self._grid, self._sampling = network.plan, network.config.volume, sampling
-        self._lidar = lidar
+        self._at_voxels, self._sight_weight = network.at_voxels, sight
 
     def __call__(self, network: nn.Module, batch: LangOccBatch) -> dict[str, Tensor]:
         """Losses of a batch by name, weighed."""
@@ -80,20 +82,15 @@ class LangOccLosses:
         )
         weights = batch.weights * rendered.hit[..., None]
         words = cosine_guided_mse(rendered.vectors, batch.targets, weights)
-        if not self._lidar:
+        if not self._sight_weight:
             return {"language": words}
-        return {"language": words, "lidar": self._lidar * self._ends(fields, batch)}
+        return {"language": words, "sight": self._sight_weight * self._sight(fields, batch)}
 
-    def _ends(self, fields: LangOccFields, batch: LangOccBatch) -> Tensor:
-        """How far rays are from ending where the LiDAR met something."""
-        surface, near = batch.lengths_m, self._sampling.near_m
-        front = (surface - _SURFACE_M[0]).clamp(min=near)
-        pieces = ((front.new_full(front.shape, near), front), (front, surface + _SURFACE_M[1]))
-        before, across = (
-            optical_depth(fields.density, batch.rays, *piece, self._jitter(batch, n), self._grid)
-            for piece, n in zip(pieces, _SURFACE_SAMPLES, strict=True)
-        )
-        return ends_where_measured(before, across, batch.weights[..., 0])
+    def _sight(self, fields: LangOccFields, batch: LangOccBatch) -> Tensor:
+        """How far the density is from what beams say, at the centres of their voxels."""
+        density = self._at_voxels(fields.density, batch.sight.voxels.clamp(min=0))
+        known = batch.sight.weights * (batch.sight.voxels >= 0)
+        return occupancy_loss(density, ~batch.sight.free, known)
 
     @staticmethod
     def _jitter(batch: LangOccBatch, samples: int) -> Tensor:

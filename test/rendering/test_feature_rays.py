@@ -10,7 +10,6 @@ from occ_perception.rendering.feature_rays import (
     RaySampling,
     coarse_intervals,
     fine_intervals,
-    optical_depth,
     read_volume,
     render_features,
     transmittance,
@@ -89,13 +88,3 @@ def test_the_gradient_reaches_density_and_features():
     (seen.vectors[0, 0].sum() - seen.weights.sum()).backward()
     assert density.grad.abs().sum() > 0
     assert features.grad.abs().sum() > 0
-
-
-def test_optical_depth_is_length_times_density_inside_and_nothing_outside():
-    grid = GridSpec((-4.0, -4.0, -1.0), (1.0, 1.0, 1.0), (8, 8, 2), "base_link")
-    density = torch.full((1, 1, *grid.shape), 0.25)
-    rays = Rays(torch.zeros(1, 2, 3), torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]]))
-    start, end = torch.tensor([[1.0, 6.0]]), torch.tensor([[3.0, 8.0]])
-    jitter = torch.full((1, 2, 64), 0.5)
-    found = optical_depth(density, rays, start, end, jitter, grid)
-    torch.testing.assert_close(found, torch.tensor([[0.5, 0.0]]))

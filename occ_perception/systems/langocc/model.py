@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -275,6 +275,15 @@ class LangOcc(nn.Module):
         points = self.centres.flatten(0, 1).expand(len(volume), -1, -1, -1)
         values = read_volume(volume, points, self.config.volume)
         return values.movedim(-1, 1).unflatten(2, self.config.shape[:2])
+
+    def at_voxels(
+        self, volume: Float[Tensor, "b 1 _ _ _"], voxels: Int[Tensor, "b n"]
+    ) -> Float[Tensor, "b n"]:
+        """A computed volume at some voxels of the labels, given as flat indices."""
+        if self.centres is None:
+            return volume.flatten(1).gather(1, voxels)
+        points = self.centres.flatten(0, 2)[voxels]
+        return read_volume(volume, points[:, None], self.config.volume)[:, 0, :, 0]
 
     def _features_of(
         self, scene: Float[Tensor, "b c _ _ _"], occupied: Bool[Tensor, "b x y z"]

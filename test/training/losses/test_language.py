@@ -7,7 +7,6 @@ from torch.nn import functional as F
 from occ_training.losses.language import (
     cosine_guided_mse,
     cosine_loss,
-    ends_where_measured,
     squared_loss,
 )
 
@@ -41,14 +40,3 @@ def test_the_cosine_guides_but_is_not_trained():
     torch.testing.assert_close(loss, expected)
     gradients = [torch.autograd.grad(value, rendered)[0] for value in (loss, expected)]
     torch.testing.assert_close(*gradients)
-
-
-def test_a_ray_should_pass_what_is_before_its_end_and_be_stopped_there():
-    one = torch.ones(3)
-    right = ends_where_measured(torch.zeros(3), torch.full((3,), 9.0), one)
-    early = ends_where_measured(torch.full((3,), 2.0), torch.full((3,), 9.0), one)
-    never = ends_where_measured(torch.zeros(3), torch.zeros(3), one)
-    assert 0 <= right < 1e-3 < 1.9 < early < 2.1 < never < 10
-    weights = torch.tensor([1.0, 0.0])
-    half = ends_where_measured(torch.full((2,), 2.0), torch.full((2,), 9.0), weights)
-    torch.testing.assert_close(half, early / 2)

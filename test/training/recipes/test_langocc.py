@@ -64,13 +64,21 @@ def test_the_loss_reaches_every_part_of_the_network():
                      "density_head", "language_head"}  # fmt: skip
 
 
-def test_measured_lengths_teach_only_where_they_are_asked_for():
+def test_beams_teach_density_only_where_they_are_asked_for():
     made = recipe()
-    batch = collate([sample(0)])
-    losses = LangOccLosses(made.network, SAMPLING, lidar=0.5)(made.network.eval(), batch)
-    assert set(losses) == {"language", "lidar"}
-    (slope,) = torch.autograd.grad(losses["lidar"], made.network.density_head[-1].bias)
+    network, batch = made.network.eval(), collate([sample(0)])
+    losses = LangOccLosses(network, SAMPLING, sight=0.5)
+    found = losses(network, batch)
+    assert set(found) == {"language", "sight"}
+    (slope,) = torch.autograd.grad(found["sight"], network.density_head[-1].bias, retain_graph=True)
     assert slope.isfinite() and slope != 0
+    fields = network(batch.images, network.plan(batch.geometry))
+    voxels, is_free = batch.sight.voxels, batch.sight.free
+    density = network.at_labels(fields.density).flatten(1).gather(1, voxels)
+    expected = F.binary_cross_entropy(density, (~is_free).float())
+    torch.testing.assert_close(found["sight"], 0.5 * expected)
+    unknown = batch.sight._replace(voxels=torch.full_like(voxels, -1))
+    assert losses(network, batch._replace(sight=unknown))["sight"] == 0
 
 
 def test_rays_that_only_fill_up_teach_nothing():
@@ -114,7 +122,7 @@ def test_presets_are_the_published_numbers(tmp_path):
     full, reduced = (PRESETS[name](tmp_path) for name in ("published", "reduced"))
     training, run = full.training, full.loop
     assert (training.rate, training.weight_decay, training.density) == (1e-4, 0.01, 0.5)
-    assert training.lidar == 0
+    assert training.sight == 0 and training.targets.sight is None
     assert (training.targets.count, reduced.training.targets.count) == (8192, 14336)
     assert (full.network.language_channels, reduced.network.language_channels) == (512, 128)
     assert (run.epochs, run.batch_size, run.clip_norm, run.precision) == (18, 4, 5.0, "fp32")

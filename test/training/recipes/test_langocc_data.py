@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,13 +9,19 @@ from training.recipes.tiny_langocc import CONFIG as TINY
 from occ_perception.core.errors import BagError
 from occ_perception.systems.langocc.config import SURROUND_CAMERAS
 from occ_training.data.bag_scene import Bags
+from occ_training.data.beam_sight import BeamSightSpec
 from occ_training.labels.bag_images import BagImages
 from occ_training.labels.image_labeler import ImageLabeler
 from occ_training.labels.layers import LANGUAGE
 from occ_training.labels.toy_layers import ToyLayers
 from occ_training.labels.worker import Shard, label
 from occ_training.recipes.langocc import PRESETS, build_recipe
-from occ_training.recipes.langocc_data import LangOccDataset, RayTargets, key_frames
+from occ_training.recipes.langocc_data import (
+    LangOccDataset,
+    LanguageTopics,
+    RayTargets,
+    key_frames,
+)
 from occ_training.recipes.langocc_step import collate
 
 REDUCED = dataclasses.replace(TINY, cameras=SURROUND_CAMERAS)
@@ -47,13 +54,20 @@ def test_a_sample_of_a_bag_is_what_the_network_takes(ring):
     assert collate([sample, found[0]]).images.shape[0] == 2
 
 
-def test_rays_of_their_length_end_on_what_the_lidar_met(ring):
-    """Seen from the current vehicle: most points of a street are ground, some are higher."""
-    sample = dataset(ring)[1]
-    ends = sample.rays.origins + sample.lengths_m[:, None] * sample.rays.directions
-    assert ((ends > -42) & (ends < 42)).all()
-    heights = ends[:, 2]
-    assert heights.min() > -1.2 and heights.max() < 5.6 and (heights.abs() < 0.5).sum() > 60
+def test_beams_tell_of_voxels_in_the_mirrored_frame(ring):
+    """On all of them something is known, and most of what is there is ground."""
+    targets = RayTargets(count=50, sight=BeamSightSpec(occupied=100, free=100))
+    topics = LanguageTopics(depth="/ground_truth/{camera}/depth")
+    made = LangOccDataset([ring], CONFIG, targets, topics, augments=False)
+    plain = made[1].sight
+    assert (plain.voxels >= 0).all() and not plain.labels.any()
+    heights = plain.voxels % CONFIG.shape[2]
+    assert heights[~plain.free].float().mean() < heights[plain.free].float().mean()
+    made._turn = lambda random: torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    mirrored = made[1].sight
+    before, after = (np.unravel_index(s.voxels.numpy(), CONFIG.shape) for s in (plain, mirrored))
+    assert (before[0] + after[0] == CONFIG.shape[0] - 1).all()
+    assert (before[1] == after[1]).all() and (before[2] == after[2]).all()
 
 
 def test_missing_rays_fill_up_with_weight_nothing(ring):

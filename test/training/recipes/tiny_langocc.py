@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.geometry import SurroundGeometry
+from occ_training.data.beam_sight import SightVoxels
 from occ_training.data.language_rays import LanguageRays
 from occ_training.recipes.langocc_data import LangOccSample
 
@@ -53,6 +54,13 @@ def words(seed, rays=64):
     return F.normalize(directions, dim=-1), targets
 
 
+def told(generator, count=40):
+    """Voxels of which the upper half is free."""
+    voxels = torch.randint(CONFIG.grid.count, (count,), generator=generator)
+    free = voxels % CONFIG.shape[2] >= CONFIG.shape[2] // 2
+    return SightVoxels(voxels, torch.zeros_like(voxels), free, torch.ones(count))
+
+
 def sample(seed, rays=64):
     g = torch.Generator().manual_seed(seed)
     directions, targets = words(seed, rays)
@@ -62,5 +70,5 @@ def sample(seed, rays=64):
         rays=LanguageRays(torch.zeros(rays, 3), directions),
         targets=targets,
         weights=torch.ones(rays, 1),
-        lengths_m=torch.full((rays,), 5.0),
+        sight=told(g),
     )
