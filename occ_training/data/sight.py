@@ -108,10 +108,6 @@ class SightPoints(NamedTuple):
     occupied: Bool[Tensor, "b n"]
     known: Bool[Tensor, "b n"]
 
-    def to(self, device: torch.device) -> SightPoints:
-        """The same on another device."""
-        return SightPoints(*(part.to(device) for part in self))
-
 
 def collate_sight(samples: Sequence[SightPoints | None]) -> SightPoints | None:
     """A batch of samples of one each."""

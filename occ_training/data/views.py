@@ -35,10 +35,6 @@ class MultiView(NamedTuple):
         """Height and width of the images, pixels."""
         return self.images.shape[-2], self.images.shape[-1]
 
-    def to(self, device: torch.device) -> MultiView:
-        """The same on another device."""
-        return MultiView(*(x if x is None else x.to(device, non_blocking=True) for x in self))
-
 
 def cat_views(batches: Sequence[MultiView]) -> MultiView:
     """Batches side by side; all have depths or none has."""

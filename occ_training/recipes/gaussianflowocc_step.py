@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc, GaussianScene
 from occ_perception.voxels.gaussians import Gaussians, gaussians_at_voxels
 from occ_training.data.beam_sight import SightVoxels
+from occ_training.data.moving import moved
 from occ_training.losses.splatting import (
     SplatLossWeights,
     VoxelAnswers,
@@ -46,14 +47,7 @@ class SplatBatch(NamedTuple):
 
     def to(self, device: torch.device) -> SplatBatch:
         """The same on another device; calibration stays, it is composed in float64 on the CPU."""
-        here = {"poses", "K", "fits"}
-
-        def move(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.to(device, non_blocking=True)
-            return tuple(move(part) for part in value)
-
-        return SplatBatch(*(v if n in here else move(v) for n, v in self._asdict().items()))
+        return moved(self, device, but=("poses", "K", "fits"))
 
 
 def collate(samples: Sequence[SplatSample]) -> SplatBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from occ_perception.rendering.feature_rays import RaySampling, render_features
 from occ_perception.systems.langocc.geometry import SurroundGeometry
 from occ_perception.systems.langocc.model import LangOcc, LangOccFields, LangOccPlan
 from occ_training.data.beam_sight import SightVoxels
+from occ_training.data.moving import moved
 from occ_training.losses.language import cosine_guided_mse
 from occ_training.losses.sight import occupancy_loss
 from occ_training.recipes.langocc_data import LangOccSample
@@ -30,13 +31,7 @@ class LangOccBatch(NamedTuple):
 
     def to(self, device: torch.device) -> LangOccBatch:
         """The same on another device; the calibration stays, its plan is checked on the CPU."""
-
-        def move(parts: Iterable[Tensor]) -> list[Tensor]:
-            return [part.to(device, non_blocking=True) for part in parts]
-
-        images, targets, weights = move((self.images, self.targets, self.weights))
-        rays, sight = Rays(*move(self.rays)), SightVoxels(*move(self.sight))
-        return LangOccBatch(images, self.geometry, rays, targets, weights, sight)
+        return moved(self, device, but=("geometry",))
 
 
 def collate(samples: Sequence[LangOccSample]) -> LangOccBatch:

@@ -16,6 +16,7 @@ from occ_perception.systems.scenedino.config import SceneDinoConfig
 from occ_perception.systems.scenedino.model import SceneDino
 from occ_perception.systems.scenedino.targets import FeatureTargets
 from occ_training.data.field_views import ViewTimes
+from occ_training.data.moving import moved
 from occ_training.data.patches import random_cells
 from occ_training.data.sight import SightSpec
 from occ_training.data.views import MultiView, paired_partition
@@ -198,7 +199,7 @@ class FieldLosses:
         rays = training.patches * config.patch**2
         return Draws(
             partition,
-            type(cells)(*(index.to(device) for index in cells)),
+            moved(cells, device),
             (shift[0], shift[1]),
             torch.rand(batch, rays, config.samples).to(device),
             flip=bool(rng.random() < training.flip),

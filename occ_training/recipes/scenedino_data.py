@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from occ_perception.core.cityscapes import kitti360_train_ids
 from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import SampleViews, ViewTimes, multi_view, unit_range
+from occ_training.data.moving import moved
 from occ_training.data.posed_pictures import Picture, PictureDrives, recoloured
 from occ_training.data.sight import SightPoints, SightSource, SightSpec, collate_sight
 from occ_training.data.views import MultiView, cat_views
@@ -35,8 +36,7 @@ class FieldBatch(NamedTuple):
 
     def to(self, device: torch.device) -> FieldBatch:
         """The same on another device."""
-        surfaces = self.surfaces and Surfaces(*(x.to(device) for x in self.surfaces))
-        return FieldBatch(self.views.to(device), surfaces, self.sight and self.sight.to(device))
+        return moved(self, device)
 
 
 class InputBatch(NamedTuple):
@@ -54,7 +54,7 @@ class InputBatch(NamedTuple):
 
     def to(self, device: torch.device) -> InputBatch:
         """The same on another device."""
-        return InputBatch(*(x.to(device) for x in self))
+        return moved(self, device)
 
 
 def collate_views(samples: Sequence[FieldBatch]) -> FieldBatch:

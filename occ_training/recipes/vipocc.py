@@ -15,6 +15,7 @@ from occ_perception.core.errors import ConfigError
 from occ_perception.systems.vipocc.config import ViPOccConfig
 from occ_perception.systems.vipocc.model import ViPOcc
 from occ_perception.weights.load import load_weights
+from occ_training.data.moving import moved
 from occ_training.data.patches import Patches, random_patches
 from occ_training.data.snog import published_slots, snog_patches
 from occ_training.data.views import Partition, crossed_partition, random_partition
@@ -79,8 +80,8 @@ class FieldLosses:
             return torch.rand(count, rays, config.samples).to(device)
 
         return Draws(
-            PatchDraws(partition, _on(patches, device), jitter(patches)),
-            _on(depth, device),
+            PatchDraws(partition, moved(patches, device), jitter(patches)),
+            moved(depth, device),
             jitter(depth),
             flip=bool(rng.random() < training.flip),
         )
@@ -108,11 +109,6 @@ def _partition(views: int, rng: np.random.Generator) -> Partition:
     if views == _WITH_FISHEYES:
         return crossed_partition(rng)
     return random_partition(views, rng)
-
-
-def _on(patches: Patches, device: torch.device) -> Patches:
-    moved = (part.to(device) for part in (patches.view, patches.y, patches.x))
-    return Patches(*moved, patches.size)
 
 
 def build_recipe(

@@ -19,6 +19,7 @@ from occ_training.data.augment import ColourJitter
 from occ_training.data.field_views import Place, SampleViews, multi_view
 from occ_training.data.frame_lists import Frame
 from occ_training.data.kept import Kept
+from occ_training.data.moving import moved
 from occ_training.data.posed_pictures import Picture, recoloured, subsampled
 from occ_training.data.samples import LabelImage
 from occ_training.data.sight import (
@@ -54,8 +55,7 @@ class FieldSamples(NamedTuple):
 
     def to(self, device: torch.device) -> FieldSamples:
         """The same on another device; anchors stay where patches are drawn."""
-        sight = None if self.sight is None else self.sight.to(device)
-        return FieldSamples(self.views.to(device), self.anchors, sight)
+        return moved(self, device, but=("anchors",))
 
 
 def collate(samples: Sequence[FieldSamples]) -> FieldSamples:

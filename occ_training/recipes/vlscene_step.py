@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -14,6 +14,7 @@ from occ_perception.systems.vlscene.distillation import TeacherTargets
 from occ_perception.systems.vlscene.model import PointQueries, VLSceneOutput
 from occ_perception.systems.vlscene.stereo_geometry import StereoGeometry
 from occ_perception.systems.vlscene.view_transformer import PlanCache, ViewOutput, ViewPlan
+from occ_training.data.moving import moved
 from occ_training.data.semantickitti_labels import CLASS_VOXELS
 from occ_training.labels.teacher import Teacher, TeacherInput
 from occ_training.losses.distill import depth_bin_loss, feature_loss, pixel_label_loss
@@ -45,16 +46,7 @@ class VLSceneBatch(NamedTuple):
 
     def to(self, device: torch.device) -> VLSceneBatch:
         """The same on another device; the calibration stays, its plan is checked on the CPU."""
-
-        def move(value: Any) -> Any:
-            if value is None or isinstance(value, StereoGeometry):
-                return value
-            if isinstance(value, Tensor):
-                return value.to(device, non_blocking=True)
-            moved = (move(part) for part in value)
-            return type(value)(*moved) if hasattr(value, "_fields") else tuple(moved)
-
-        return VLSceneBatch(*(move(value) for value in self))
+        return moved(self, device, but=("geometry",))
 
 
 def collate(samples: Sequence[VLSceneSample]) -> VLSceneBatch:
