@@ -48,12 +48,14 @@ class BeamSightSpec:
         occupied: Voxels per sample in which a beam ends.
         free: Voxels per sample that beams passed.
         boldness: How much more an occupied voxel counts than a free one, both drawn by volume.
+        moving: How much more voxels count of what can move, at other times than the grid's own.
         kept: Key frames whose voxels are kept in memory.
     """
 
     occupied: int = 4000
     free: int = 6000
     boldness: float = 2.0
+    moving: float = 1.0
     kept: int = 1000
 
 
@@ -159,7 +161,8 @@ class BeamSight:
         left = self._movers(painted, drive, now, now).voxels
         passed = np.flatnonzero(self._passed(painted, drive, [then], now))
         left = np.setdiff1d(np.intersect1d(left, passed), movers.voxels)
-        return self._drawn(movers, left, random)
+        seen = self._drawn(movers, left, random)
+        return seen._replace(weights=self._spec.moving * seen.weights)
 
     def _drawn(self, taken: Named, free: Ids, random: np.random.RandomState) -> SightVoxels:
         spec = self._spec

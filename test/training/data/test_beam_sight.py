@@ -36,8 +36,9 @@ def drive(surround_bag):
     return SurroundDrive(Bags(surround_bag), SurroundSpec(SURROUND_CAMERAS, maps, layers))
 
 
-def drawn(drive, then, now, moving=(), **changes):
-    sight = BeamSight(BeamSightSpec(**{"occupied": 300, "free": 500, **changes}), GRID, moving)
+def drawn(drive, then, now, moving=(), weight=1.0, **changes):
+    spec = BeamSightSpec(**{"occupied": 300, "free": 500, "moving": weight, **changes})
+    sight = BeamSight(spec, GRID, moving)
     return sight.draw(drive, then, now, np.random.RandomState(0))
 
 
@@ -98,6 +99,8 @@ def test_what_can_move_is_believed_at_its_own_time_alone(drive):
     taken = other.voxels[~other.free & (other.voxels >= 0)]
     assert len(taken) > 100 and np.mean(np.abs(heights(taken)) < 0.5) > 0.9
     assert set(other.labels[: SPEC.occupied][other.voxels[: SPEC.occupied] >= 0].tolist()) == {ROAD}
+    heavy = drawn(drive, 0, 1, moving=(ROAD,), weight=5.0)
+    assert heavy.weights.sum() == pytest.approx(5 * other.weights.sum())
     nothing = drawn(drive, 0, 1)
     assert not (nothing.voxels >= 0).any()
     now, still = (drawn(drive, 1, 1, moving, occupied=10**5) for moving in ((ROAD,), ()))
