@@ -108,7 +108,7 @@ def reduced(output: Path) -> LangOccPreset:
     return LangOccPreset(LangOccConfig.reduced(), training, published(output).loop)
 
 
-def nano(output: Path, steps: int = 3000) -> LangOccPreset:
+def nano(output: Path, steps: int = 2800) -> LangOccPreset:
     """The small network from nothing, on a CPU: short, hot, averaged, with few rays.
 
     Words alone shape the geometry only in a long training; here the LiDAR's beams help.
