@@ -132,5 +132,5 @@ class GaussianFlowOccConfig:
             flow_channels=128,
             past_frames=1,
             reach=3,
-            free_below=0.2,
+            free_below=0.5,
         )
