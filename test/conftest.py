@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import random
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -37,6 +38,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     hypothesis.settings.load_profile("occ")
+    # Started with `&` by a script, we and all we start would be deaf to Ctrl-C, which tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Shapes and types in annotations are checked at every call; in tests only, it costs time.
     jaxtyping.install_import_hook(CHECKED, "shape_checks.check")
     # A domain of its own, on this machine only: parallel runs must not see each other.

@@ -53,6 +53,9 @@ def run(
         code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # rclpy's, when the signal ends its context between two waits
+        if rclpy.ok():
+            raise
     finally:
         # Ctrl-C arrives twice under a launch file; the second must not interrupt the leaving.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

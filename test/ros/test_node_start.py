@@ -127,3 +127,22 @@ def test_the_node_leaves_cleanly(tmp_path, signals):
         time.sleep(0.01)
     assert process.wait(LIMIT_S) == 0
     assert "Traceback" not in output(tmp_path)
+
+
+@pytest.mark.parametrize(("lives", "code"), [(False, 0), (True, 1)])
+def test_a_signal_between_two_waits_is_an_end_like_any_other(lives, code):
+    """What rclpy then raises is no error; with a living context it is."""
+    program = f"""
+import sys, rclpy
+from occ_perception.ros.system_node import run_system
+def spin(node):
+    {"pass" if lives else "rclpy.shutdown()"}
+    raise RuntimeError("failed to initialize wait set")
+rclpy.spin = spin
+sys.exit(run_system("vlscene", ["--ros-args", "-p", "autostart:=false"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert done.returncode == code, done.stderr
+    assert ("Traceback" in done.stderr) == lives
