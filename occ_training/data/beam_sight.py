@@ -280,7 +280,7 @@ def named_voxels(xyz: Vectors, classes: Ids, T_world_grid: Matrix, grid: GridSpe
     voxels, row = np.unique(flat, return_inverse=True)
     names = classes[inside]
     votes = np.zeros((len(voxels), int(names.max(initial=0)) + 1), np.int64)
-    np.add.at(votes, (row, names), np.where(names > 0, 2, 0))
+    np.add.at(votes, (row, names), names > 0)
     return Named(voxels, votes.argmax(axis=1))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from occ_perception.core.errors import ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.weights.load import load_weights
 from occ_training.data.beam_sight import BeamSightSpec
@@ -146,6 +147,8 @@ def build_recipe(
     if training.weights:
         load_weights(network, Path(training.weights), "gaussianflowocc")
     elif training.start is not None:
+        if not training.topics.points:
+            raise ConfigError("a flat start needs LiDAR points: name their topic")
         start_flat(network, dataset.source, training.start, preset.loop.seed)
     return Recipe(
         network=network,

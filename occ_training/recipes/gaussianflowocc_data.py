@@ -263,12 +263,6 @@ def vehicle_poses(drive: SurroundDrive, then: int, now: int) -> np.ndarray:
     return np.linalg.inv(drive.T_world_ego(now)) @ drive.T_world_cam(then)
 
 
-def layer_intrinsics(K: np.ndarray, layer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Intrinsics of a label layer, which may be kept smaller than the images of that width."""
-    scale = layer.shape[1] / size[0]
-    return K * np.array([[scale], [scale], [1.0]])
-
-
 def stacked(matrices: Sequence[np.ndarray]) -> Float[Tensor, "p 4 4"]:
     """Matrices in single precision; there may be none."""
     return torch.from_numpy(np.stack(matrices) if matrices else np.zeros((0, 4, 4))).float()

@@ -262,6 +262,8 @@ def test_layers_of_something_else_are_refused(bags, surround_bag):
 def test_beams_need_points(bags):
     with pytest.raises(ConfigError, match="need LiDAR points: name their topic"):
         SplatDataset(bags, CONFIG, SIGHT, SplatTopics(points=""))
+    with pytest.raises(ConfigError, match="flat start needs LiDAR points"):
+        build_recipe(preset(None, topics=SplatTopics(points="")), bags)
 
 
 def test_presets_are_the_published_numbers(tmp_path):
