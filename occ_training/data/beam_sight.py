@@ -261,7 +261,7 @@ def paint(drive: SurroundDrive, key: int, xyz: Vectors) -> Ids:
 
 def seen_voxels(drive: SurroundDrive, key: int, grid: GridSpec) -> npt.NDArray[np.bool_]:
     """`[X, Y, Z]` which voxels of a grid in the vehicle's frame the cameras of a key frame see."""
-    centres = (np.indices(grid.shape).reshape(3, -1).T + 0.5) * grid.voxel_size_m + grid.origin_m
+    centres = grid.centers().flatten(0, 2).double().numpy()
     T_ego_cam = np.linalg.inv(drive.T_world_ego(key)) @ drive.T_world_cam(key)
     seen = np.zeros(grid.count, np.bool_)
     for index, _, _ in _looks(drive, key, T_ego_cam, centres):
