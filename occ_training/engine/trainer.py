@@ -121,6 +121,8 @@ class Trainer:
         with RunLog(self.config.output, self.total_steps, self.step, active=self.leads) as log:
             while self.step < self.total_steps:
                 self._run_epoch(log)
+        self._accelerator.wait_for_everyone()
+        self._accelerator.end_training()  # threads of the process group must not outlive it
 
     def try_one_step(self) -> tuple[dict[str, float], dict[str, float], float]:
         """One step that nothing keeps: its losses, where its time went, memory in GB."""
