@@ -2,7 +2,8 @@
 
 Beams of the whole drive tell what is there: where they ended something is, where they passed
 nothing is. Label layers of the cameras tell what they see and, if asked, what it is: then what can
-move is believed at its own instant alone. No voxel truth is read.
+move is believed at its own instant alone, unless beams find it in the same place again and again.
+No voxel truth is read.
 
 No part of the published trainings, which learn from rendered pictures alone: these cannot tell how
 thick a surface is, and a small network has no time to find out.
@@ -10,7 +11,7 @@ thick a surface is, and a small network has no time to find out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,23 +21,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from occ_perception.core.errors import BagError
 from occ_perception.core.grid import GridSpec
 from occ_perception.geometry.transforms import Matrix, inverse
-from occ_training.data.drive_sweeps import DriveSweeps, drive_sweeps
 from occ_training.data.kept import Kept
-from occ_training.data.samples import Points
+from occ_training.data.painted import Ids, PaintedDrive, Vectors, painted_drive, seen_voxels
 from occ_training.data.surround import SurroundDrive
-from occ_training.labels.answers import depth_of_layer
 from occ_training.world.masks import entered_by_beams
 
-CLASSES, DEPTH, LIDAR = "classes", "depth", "lidar"
-Ids = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.floating]
-
-# A point is seen by a camera if it is no further away than the pixel, as far as depth can be
-# trusted; a voxel, too.
-_DEPTH_ERROR, _SLACK_M = 0.1, 0.4
 _KEPT_DRIVES = 256
 
 
@@ -48,7 +39,7 @@ class BeamSightSpec:
         occupied: Voxels per sample in which a beam ends.
         free: Voxels per sample that beams passed.
         boldness: How much more an occupied voxel counts than a free one, both drawn by volume.
-        moving: How much more voxels count of what can move, at other times than the grid's own.
+        moving: How much more an occupied voxel counts of what can move: there are few of them.
         kept: Key frames whose voxels are kept in memory.
     """
 
@@ -86,35 +77,39 @@ class SightVoxels(NamedTuple):
         return SightVoxels(*(part[kept] for part in self))
 
 
-class PaintedDrive(NamedTuple):
-    """The sweeps of a drive's key frames, every point with its class.
-
-    Attributes:
-        sweeps: One per key frame.
-        classes: `[n]` ids of each one's points, 0 = none.
-    """
-
-    sweeps: DriveSweeps
-    classes: Sequence[Ids]
-
-
 class Named(NamedTuple):
     """Voxels in which something is.
 
     Attributes:
-        voxels: Flat indices, ascending.
+        voxels: Flat indices, each once.
         labels: Class ids, 0 = none.
     """
 
     voxels: Ids
     labels: Ids
 
+    def only(self, kept: npt.NDArray[np.bool_]) -> Named:
+        """Some of them."""
+        return Named(self.voxels[kept], self.labels[kept])
+
+    def with_more(self, other: Named) -> Named:
+        """These, and others where there are none of these; no longer in order."""
+        more = other.only(~np.isin(other.voxels, self.voxels))
+        return Named(*(np.concatenate(pair) for pair in zip(self, more, strict=True)))
+
 
 class Surroundings(NamedTuple):
-    """What stands still around a key frame, and what is open there, as far as its cameras see."""
+    """What is around a key frame during the whole drive.
+
+    Attributes:
+        still: What stands, as far as the key frame's cameras see it.
+        open: Flat indices of voxels that beams pass and these cameras see.
+        ways: Those in which things are in passing, at any time, seen or not.
+    """
 
     still: Named
     open: Ids
+    ways: Ids
 
 
 class BeamSight:
@@ -139,7 +134,8 @@ class BeamSight:
     ) -> SightVoxels:
         """Voxels of one key frame's grid at the time of another, always equally many.
 
-        At other times than the grid's own these are the places of what can move, then and now.
+        At other times than the grid's own these are the voxels in which things are in passing: what
+        is there then, and those that beams pass then. What stands is asked for once.
 
         Args:
             drive: With the layer `lidar`, the label layer `depth` and, for names, `classes`.
@@ -151,18 +147,18 @@ class BeamSight:
             OccError: A layer is missing or damaged.
         """
         painted = self._drives.get(drive.name, lambda: painted_drive(drive, self._named))
-        movers = self._movers(painted, drive, then, now)
+        around = self._around.get((drive.name, now), lambda: self._look(painted, drive, now))
+        sweep, T = painted.sweeps.sweeps[then], self._grid_pose(painted, drive, now)
+        moves = np.isin(painted.classes[then], self._moving)
+        movers = named_voxels(sweep.ends[moves], painted.classes[then][moves], T, self._grid)
+        hit = voxels_of(sweep.ends, T, self._grid)[0]
         if then == now:
-            around = self._around.get((drive.name, now), lambda: self._look(painted, drive, now))
-            taken = np.concatenate([around.still.voxels, movers.voxels])
-            labels = np.concatenate([around.still.labels, movers.labels])
-            free = np.setdiff1d(around.open, movers.voxels, assume_unique=True)
-            return self._drawn(Named(taken, labels), free, random)
-        left = self._movers(painted, drive, now, now).voxels
-        passed = np.flatnonzero(self._passed(painted, drive, [then], now))
-        left = np.setdiff1d(np.intersect1d(left, passed), movers.voxels)
-        seen = self._drawn(movers, left, random)
-        return seen._replace(weights=self._spec.moving * seen.weights)
+            free = np.setdiff1d(around.open, hit)
+            return self._drawn(movers.with_more(around.still), free, random)
+        passed = entered_by_beams(self._grid, T, sweep.origins, sweep.ends)
+        left = np.setdiff1d(around.ways[passed.flat[around.ways]], hit)
+        there = np.isin(movers.voxels, around.ways, assume_unique=True)
+        return self._drawn(movers.only(there), left, random)
 
     def _drawn(self, taken: Named, free: Ids, random: np.random.RandomState) -> SightVoxels:
         spec = self._spec
@@ -176,7 +172,8 @@ class BeamSight:
         passes = slice(spec.occupied, spec.occupied + len(some_free))
         voxels[ends], labels[ends] = taken.voxels[some], taken.labels[some]
         voxels[passes] = free[some_free]
-        weights[ends] = spec.boldness * len(taken.voxels) / max(len(some), 1)
+        worth = np.where(np.isin(labels[ends], self._moving), spec.moving, 1.0)
+        weights[ends] = spec.boldness * worth * len(taken.voxels) / max(len(some), 1)
         weights[passes] = len(free) / max(len(some_free), 1)
         is_free = np.arange(len(voxels)) >= spec.occupied
         parts = (voxels, labels, is_free, weights)
@@ -184,31 +181,19 @@ class BeamSight:
 
     def _look(self, painted: PaintedDrive, drive: SurroundDrive, now: int) -> Surroundings:
         T = self._grid_pose(painted, drive, now)
-        ends = np.concatenate([sweep.ends for sweep in painted.sweeps.sweeps])
-        classes = np.concatenate(painted.classes)
-        stays = ~np.isin(classes, self._moving)
-        still = named_voxels(ends[stays], classes[stays], T, self._grid)
-        passed = self._passed(painted, drive, range(len(painted.classes)), now)
-        passed.flat[still.voxels] = False
-        seen = seen_voxels(drive, now, self._grid)
-        kept = seen.flat[still.voxels]
-        parts = (still.voxels[kept], still.labels[kept])
-        return Surroundings(Named(*parts), np.flatnonzero(passed & seen))
-
-    def _movers(self, painted: PaintedDrive, drive: SurroundDrive, then: int, now: int) -> Named:
-        moves = np.isin(painted.classes[then], self._moving)
-        ends, classes = painted.sweeps.sweeps[then].ends[moves], painted.classes[then][moves]
-        return named_voxels(ends, classes, self._grid_pose(painted, drive, now), self._grid)
-
-    def _passed(
-        self, painted: PaintedDrive, drive: SurroundDrive, keys: Sequence[int], now: int
-    ) -> npt.NDArray[np.bool_]:
-        passed = np.zeros(self._grid.shape, np.bool_)
-        T = self._grid_pose(painted, drive, now)
-        for key in keys:
-            sweep = painted.sweeps.sweeps[key]
-            entered_by_beams(self._grid, T, sweep.origins, sweep.ends, passed)
-        return passed
+        named = named_voxels(*painted.points(), T, self._grid)
+        can_move = np.isin(named.labels, self._moving)
+        hit, entered = np.zeros((2, self._grid.count), np.int64)
+        for sweep in painted.sweeps.sweeps:
+            hit[voxels_of(sweep.ends, T, self._grid)[0]] += 1  # however many points
+            entered += entered_by_beams(self._grid, T, sweep.origins, sweep.ends).ravel()
+        passes_by = can_move & ~stands(hit[named.voxels], entered[named.voxels])
+        still = named.only(~passes_by)
+        seen = seen_voxels(drive, now, self._grid).ravel()
+        passed = entered > 0
+        passed[still.voxels] = False
+        visible = still.only(seen[still.voxels])
+        return Surroundings(visible, np.flatnonzero(passed & seen), named.voxels[passes_by])
 
     @staticmethod
     def _grid_pose(painted: PaintedDrive, drive: SurroundDrive, now: int) -> Matrix:
@@ -217,56 +202,13 @@ class BeamSight:
         return T
 
 
-def lidar_points(drive: SurroundDrive, key: int) -> Points:
-    """The LiDAR points of a key frame.
-
-    Raises:
-        OccError: The layer is missing or damaged.
-    """
-    layer = drive.layer(LIDAR, key)
-    if not isinstance(layer, Points):
-        raise BagError(f"drive {drive.name}: the topic of LiDAR points has something else")
-    return layer
-
-
-def painted_drive(drive: SurroundDrive, named: bool = True) -> PaintedDrive:
-    """The key frames' sweeps with the classes that the cameras' label layers have there.
-
-    Args:
-        drive: The drive.
-        named: Look at the layers; else nothing has a class.
-
-    Raises:
-        BagError: The drive has no points.
-    """
-    points = [lidar_points(drive, key) for key in range(len(drive))]
-    sweeps = drive_sweeps(points, spacing_m=0.0, turn_s=0.0)
-    ends = [sweep.ends + sweeps.start for sweep in sweeps.sweeps]
-    if not named:
-        return PaintedDrive(sweeps, [np.zeros(len(xyz), np.int64) for xyz in ends])
-    return PaintedDrive(sweeps, [paint(drive, key, xyz) for key, xyz in enumerate(ends)])
-
-
-def paint(drive: SurroundDrive, key: int, xyz: Vectors) -> Ids:
-    """Classes `[n]` of points `[n, 3]` in the world that the cameras of a key frame see; 0 = none.
-
-    Where several cameras see a point the last one names it.
-    """
-    classes = np.zeros(len(xyz), np.int64)
-    looks = _looks(drive, key, drive.T_world_cam(key), xyz)
-    for (seen, row, column), names in zip(looks, drive.maps(CLASSES, key), strict=True):
-        classes[seen] = names[row, column]
-    return classes
-
-
-def seen_voxels(drive: SurroundDrive, key: int, grid: GridSpec) -> npt.NDArray[np.bool_]:
-    """`[X, Y, Z]` which voxels of a grid in the vehicle's frame the cameras of a key frame see."""
-    centres = grid.centers().flatten(0, 2).double().numpy()
-    T_ego_cam = np.linalg.inv(drive.T_world_ego(key)) @ drive.T_world_cam(key)
-    seen = np.zeros(grid.count, np.bool_)
-    for index, _, _ in _looks(drive, key, T_ego_cam, centres):
-        seen[index] = True
-    return seen.reshape(grid.shape)
+def voxels_of(
+    xyz: Vectors, T_world_grid: Matrix, grid: GridSpec
+) -> tuple[Ids, npt.NDArray[np.bool_]]:
+    """Flat indices of the voxels that points fall into, and which of the points do."""
+    to_grid = inverse(T_world_grid)
+    index, inside = grid.index_of(xyz @ to_grid[:3, :3].T + to_grid[:3, 3])
+    return np.ravel_multi_index(tuple(index[inside].T), grid.shape), inside
 
 
 def named_voxels(xyz: Vectors, classes: Ids, T_world_grid: Matrix, grid: GridSpec) -> Named:
@@ -274,9 +216,7 @@ def named_voxels(xyz: Vectors, classes: Ids, T_world_grid: Matrix, grid: GridSpe
 
     Points without a class have no say where others are.
     """
-    to_grid = inverse(T_world_grid)
-    index, inside = grid.index_of(xyz @ to_grid[:3, :3].T + to_grid[:3, 3])
-    flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
+    flat, inside = voxels_of(xyz, T_world_grid, grid)
     voxels, row = np.unique(flat, return_inverse=True)
     names = classes[inside]
     votes = np.zeros((len(voxels), int(names.max(initial=0)) + 1), np.int64)
@@ -284,20 +224,11 @@ def named_voxels(xyz: Vectors, classes: Ids, T_world_grid: Matrix, grid: GridSpe
     return Named(voxels, votes.argmax(axis=1))
 
 
-def _looks(
-    drive: SurroundDrive, key: int, poses: Matrix, xyz: Vectors
-) -> Iterator[tuple[Ids, Ids, Ids]]:
-    """For every camera: which points it sees, and the row and column of its label layers' pixel."""
-    cameras = zip(drive.maps(DEPTH, key), drive.K(key), poses, drive.sizes(key), strict=True)
-    for layer, K, T, (width, _) in cameras:
-        depth = depth_of_layer(layer)
-        uvw = (xyz - T[:3, 3]) @ T[:3, :3] @ K.T
-        front = np.flatnonzero(uvw[:, 2] > 0)
-        uv = uvw[front, :2] / uvw[front, 2:] * (depth.shape[1] / width)
-        column, row = np.floor(uv).astype(np.int64).T
-        inside = (column >= 0) & (row >= 0) & (column < depth.shape[1]) & (row < depth.shape[0])
-        front, row, column = front[inside], row[inside], column[inside]
-        reached = depth[row, column]
-        near = uvw[front, 2] <= reached * (1 + _DEPTH_ERROR) + _SLACK_M
-        seen = near | (reached == 0)
-        yield front[seen], row[seen], column[seen]
+def stands(times_hit: Ids, times_entered: Ids) -> npt.NDArray[np.bool_]:
+    """Whether what is in a voxel and can move stands there: it is there again, mostly.
+
+    Args:
+        times_hit: At how many key frames beams ended in the voxel.
+        times_entered: At how many key frames beams came there at all.
+    """
+    return (times_hit > 1) & (2 * times_hit >= times_entered)

@@ -102,7 +102,7 @@ def nano(output: Path, steps: int = 3000) -> GaussianFlowOccPreset:
         schedule=StepCosine(steps, floor=0.02, warmup=Warmup(30, 0.05)),
         ema=EmaConfig(decay=0.99, ramp=30.0, start=0),
         losses=SplatLossWeights(semantic=0.2, depth=0.01, sight=12.0, sight_semantic=1.0),
-        targets=SplatTargets((32, 88), neighbours=1, cameras=1, sight=BeamSightSpec()),
+        targets=SplatTargets((32, 88), neighbours=2, cameras=1, sight=BeamSightSpec(moving=3.0)),
         start=FlatStart(scales_m=(0.5, 0.5, 0.15)),
         keeps=True,
     )

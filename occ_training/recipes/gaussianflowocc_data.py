@@ -21,14 +21,8 @@ from occ_perception.blocks.surround_input import (
 from occ_perception.core.errors import BagError, ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_training.data.bag_scene import Bags
-from occ_training.data.beam_sight import (
-    CLASSES,
-    DEPTH,
-    LIDAR,
-    BeamSight,
-    BeamSightSpec,
-    SightVoxels,
-)
+from occ_training.data.beam_sight import BeamSight, BeamSightSpec, SightVoxels
+from occ_training.data.painted import CLASSES, DEPTH, LIDAR
 from occ_training.data.splat_targets import (
     PixelLabels,
     draw_steps,

@@ -17,7 +17,7 @@ from torch import Tensor
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
-from occ_training.data.beam_sight import lidar_points
+from occ_training.data.painted import lidar_points
 from occ_training.data.surround import SurroundDrive, SurroundDrives
 
 Points = npt.NDArray[np.float64]

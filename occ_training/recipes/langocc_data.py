@@ -24,8 +24,9 @@ from occ_perception.core.errors import BagError
 from occ_perception.systems.langocc.config import LangOccConfig
 from occ_perception.systems.langocc.geometry import SurroundGeometry
 from occ_training.data.bag_scene import Bags
-from occ_training.data.beam_sight import DEPTH, LIDAR, BeamSight, BeamSightSpec, SightVoxels
+from occ_training.data.beam_sight import BeamSight, BeamSightSpec, SightVoxels
 from occ_training.data.language_rays import LanguageRays, RayPixels, cast_pixels, draw_pixels
+from occ_training.data.painted import DEPTH, LIDAR
 from occ_training.data.surround import SurroundDrive
 from occ_training.data.surround_dataset import SurroundDataset
 

@@ -114,7 +114,8 @@ class GaussianFlowOccConfig:
     def nano(cls) -> GaussianFlowOccConfig:
         """Every module of the published model at a fraction of its width, for a CPU.
 
-        The grid stays, so that labels fit both models; images have half the size.
+        The grid stays, so that labels fit both models; images have half the size. Flow reaches a
+        second: cars of two instants overlap, so that a short training finds out where they went.
         """
         return cls(
             input_size=(128, 352),
@@ -130,6 +131,7 @@ class GaussianFlowOccConfig:
             dropout=0.0,
             head_channels=128,
             flow_channels=128,
+            horizon=2,
             past_frames=1,
             reach=3,
             free_below=0.5,
