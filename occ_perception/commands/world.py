@@ -28,7 +28,8 @@ Examples:
   occ world --rig nuscenes --preset small --frames 20 --bag bags --jobs 4
   occ world --preset small --split small-train --frames 100 --every 5 --bag bags/train --jobs 8
   occ world --rig kitti360 --tree kitti360 --layout sscbench
-  occ world --seed 990001 990002 --held --bag bags/held"""
+  occ world --seed 990001 990002 --held --bag bags/held
+  occ world --rig nuscenes --seed 42000 42001 --busy --frames 16 --bag bags/busy"""
 
 FIRST_NUMBER = {"semantickitti": 30}  # beyond the real sequences
 CONVERTERS = {"nuscenes": "occ3d"}  # by layout, where it is another's that finds all of it
@@ -52,6 +53,7 @@ class WorldOptions:
         sweeps_every: In bags of KITTI and KITTI-360, between these frames also the sweep and the
             pose of every n-th one, without images; 0 = of none.
         held: Draw from other ranges than for training: wider streets, darkness, higher sensors.
+        busy: Streets for training, but most cars near the ego car drive.
         landmark: Put a red cube on the street, 15 m ahead and 3.5 m left of the first frame.
         marked_cube: An empty plain with one cube, the test of axes.
         cameras: Only these cameras of the rig, e.g. image_2 image_3; in bags and pictures.
@@ -72,6 +74,7 @@ class WorldOptions:
     every: int = 1
     sweeps_every: int = 0
     held: bool = False
+    busy: bool = False
     landmark: bool = False
     marked_cube: bool = False
     cameras: tuple[str, ...] = ()
@@ -148,11 +151,14 @@ def find_scenes(options: WorldOptions) -> list[WorldScene]:
             that the rig does not have.
     """
     from occ_training.convert.world_bag import WorldScene
-    from occ_training.world.config import SPLITS, WorldConfig, held_configs
+    from occ_training.world.config import BUSY_RANGES, SPLITS, WorldConfig, held_configs
     from occ_training.world.rigs import build_rig
 
-    if options.split is not None and options.held:
-        raise ConfigError("--held has seeds of its own: leave out --split, give --seed")
+    if options.held and options.busy:
+        raise ConfigError("--held and --busy draw from different ranges: choose one")
+    if options.split is not None and (options.held or options.busy):
+        kind = "--held" if options.held else "--busy"
+        raise ConfigError(f"{kind} has seeds of its own: leave out --split, give --seed")
     seeds = list(options.seed if options.split is None else SPLITS[options.split])
     base = WorldConfig(
         options.rig,
@@ -164,11 +170,13 @@ def find_scenes(options: WorldOptions) -> list[WorldScene]:
     configs = [replace(base, seed=seed) for seed in seeds]
     if options.held:
         configs = held_configs(seeds, base)
+    elif options.busy:
+        configs = [replace(config, ranges=BUSY_RANGES) for config in configs]
     known = [camera.name for camera in build_rig(options.rig, options.preset).cameras]
     if strangers := set(options.cameras) - set(known):
         named = ", ".join(sorted(strangers))
         raise ConfigError(f"rig {options.rig} has no camera {named}; it has: {', '.join(known)}")
-    split = "held" if options.held else options.split or ""
+    split = "held" if options.held else "busy" if options.busy else options.split or ""
     jobs = options.jobs if len(seeds) == 1 else 1
     cameras, every = options.cameras or None, (options.every, options.sweeps_every)
     return [WorldScene(c, cameras, jobs, *every, split=split) for c in configs]

@@ -31,7 +31,7 @@ from occ_training.convert.nuscenes import OCC3D_LABELS
 from occ_training.convert.report import Report
 from occ_training.convert.semantickitti_voxels import SEMANTICKITTI_SCHEME, SSCBENCH_SCHEME
 from occ_training.convert.world_trees import mei_text
-from occ_training.world.config import TRAIN_RANGES, WORLD_VERSION, WorldConfig
+from occ_training.world.config import BUSY_RANGES, TRAIN_RANGES, WORLD_VERSION, WorldConfig
 from occ_training.world.frames import Frame, Parts, make_frames
 from occ_training.world.lenses import Mei
 from occ_training.world.manifest import primitives_json
@@ -83,7 +83,7 @@ class WorldScene:
     @property
     def name(self) -> str:
         """Name of its bag."""
-        kind = "" if self.config.ranges == TRAIN_RANGES else "_held"
+        kind = {TRAIN_RANGES: "", BUSY_RANGES: "_busy"}.get(self.config.ranges, "_held")
         kind += "_cube" if self.config.marked_cube else ""
         return f"world_{self.config.rig}_{self.config.preset}_{self.config.seed}{kind}"
 

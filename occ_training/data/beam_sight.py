@@ -3,7 +3,8 @@
 Beams of the whole drive tell what is there: where they ended something is, where they passed
 nothing is. Label layers of the cameras tell what they see and, if asked, what it is: then what can
 move is believed at its own instant alone, unless beams find it in the same place again and again.
-No voxel truth is read.
+A beam that grazes a car passes voxels of which the car has a part: beside what can move, passing
+proves nothing. No voxel truth is read.
 
 No part of the published trainings, which learn from rendered pictures alone: these cannot tell how
 thick a surface is, and a small network has no time to find out.
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from occ_perception.core.grid import GridSpec
@@ -28,7 +30,11 @@ from occ_training.data.painted import Ids, PaintedDrive, Vectors, painted_drive,
 from occ_training.data.surround import SurroundDrive
 from occ_training.world.masks import entered_by_beams
 
+Mask = npt.NDArray[np.bool_]
+
 _KEPT_DRIVES = 256
+_BESIDE = (3, 3, 3)  # a voxel and those that touch it
+_AROUND = (11, 11, 3)  # 2 m to all sides: where else what is in passing might be put
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Named(NamedTuple):
     voxels: Ids
     labels: Ids
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Named:
+    def only(self, kept: Mask) -> Named:
         """Some of them."""
         return Named(self.voxels[kept], self.labels[kept])
 
@@ -103,13 +109,16 @@ class Surroundings(NamedTuple):
 
     Attributes:
         still: What stands, as far as the key frame's cameras see it.
-        open: Flat indices of voxels that beams pass and these cameras see.
-        ways: Those in which things are in passing, at any time, seen or not.
+        open: Flat indices of voxels that beams pass and these cameras see, but for those beside
+            what can move and stands.
+        passing: Voxels in which things are in passing, at any time, seen or not.
+        around_passing: Flat indices of these and of what is around them, but for what stands.
     """
 
     still: Named
     open: Ids
-    ways: Ids
+    passing: Named
+    around_passing: Ids
 
 
 class BeamSight:
@@ -134,8 +143,8 @@ class BeamSight:
     ) -> SightVoxels:
         """Voxels of one key frame's grid at the time of another, always equally many.
 
-        At other times than the grid's own these are the voxels in which things are in passing: what
-        is there then, and those that beams pass then. What stands is asked for once.
+        At other times than the grid's own these are voxels where things are in passing, and around:
+        what is there then, and those that beams pass then. What stands is asked for once.
 
         Args:
             drive: With the layer `lidar`, the label layer `depth` and, for names, `classes`.
@@ -151,14 +160,27 @@ class BeamSight:
         sweep, T = painted.sweeps.sweeps[then], self._grid_pose(painted, drive, now)
         moves = np.isin(painted.classes[then], self._moving)
         movers = named_voxels(sweep.ends[moves], painted.classes[then][moves], T, self._grid)
+        beside = self._near(movers.voxels, _BESIDE)
+        movers = movers.with_more(around.passing.only(beside[around.passing.voxels]))
+        passed = entered_by_beams(self._grid, T, sweep.origins, sweep.ends).ravel()
         hit = voxels_of(sweep.ends, T, self._grid)[0]
         if then == now:
-            free = np.setdiff1d(around.open, hit)
+            unsure = self._among(around.passing.voxels) & ~passed | beside
+            free = np.setdiff1d(around.open[~unsure[around.open]], hit)
             return self._drawn(movers.with_more(around.still), free, random)
-        passed = entered_by_beams(self._grid, T, sweep.origins, sweep.ends)
-        left = np.setdiff1d(around.ways[passed.flat[around.ways]], hit)
-        there = np.isin(movers.voxels, around.ways, assume_unique=True)
-        return self._drawn(movers.only(there), left, random)
+        left = around.around_passing[(passed & ~beside)[around.around_passing]]
+        there = np.isin(movers.voxels, around.passing.voxels, assume_unique=True)
+        return self._drawn(movers.only(there), np.setdiff1d(left, hit), random)
+
+    def _among(self, voxels: Ids) -> Mask:
+        among = np.zeros(self._grid.count, np.bool_)
+        among[voxels] = True
+        return among
+
+    def _near(self, voxels: Ids, box: tuple[int, int, int]) -> Mask:
+        """Which voxels of the grid lie in a box of so many voxels around one of these."""
+        among = self._among(voxels).reshape(self._grid.shape)
+        return maximum_filter(among, box, mode="constant").ravel()
 
     def _drawn(self, taken: Named, free: Ids, random: np.random.RandomState) -> SightVoxels:
         spec = self._spec
@@ -187,13 +209,20 @@ class BeamSight:
         for sweep in painted.sweeps.sweeps:
             hit[voxels_of(sweep.ends, T, self._grid)[0]] += 1  # however many points
             entered += entered_by_beams(self._grid, T, sweep.origins, sweep.ends).ravel()
-        passes_by = can_move & ~stands(hit[named.voxels], entered[named.voxels])
-        still = named.only(~passes_by)
+        found_again = can_move & stands(hit[named.voxels], entered[named.voxels])
+        beside = self._near(named.voxels[found_again], _BESIDE)
+        passes_by = can_move & ~beside[named.voxels]
+        still, passing = named.only(~passes_by), named.only(passes_by)
         seen = seen_voxels(drive, now, self._grid).ravel()
-        passed = entered > 0
-        passed[still.voxels] = False
-        visible = still.only(seen[still.voxels])
-        return Surroundings(visible, np.flatnonzero(passed & seen), named.voxels[passes_by])
+        stood = self._among(still.voxels)
+        passed = (entered > 0) & ~stood
+        around = self._near(passing.voxels, _AROUND) & ~stood & ~beside
+        return Surroundings(
+            still=still.only(seen[still.voxels]),
+            open=np.flatnonzero(passed & seen & ~beside),
+            passing=passing,
+            around_passing=np.flatnonzero(around),
+        )
 
     @staticmethod
     def _grid_pose(painted: PaintedDrive, drive: SurroundDrive, now: int) -> Matrix:
@@ -202,9 +231,7 @@ class BeamSight:
         return T
 
 
-def voxels_of(
-    xyz: Vectors, T_world_grid: Matrix, grid: GridSpec
-) -> tuple[Ids, npt.NDArray[np.bool_]]:
+def voxels_of(xyz: Vectors, T_world_grid: Matrix, grid: GridSpec) -> tuple[Ids, Mask]:
     """Flat indices of the voxels that points fall into, and which of the points do."""
     to_grid = inverse(T_world_grid)
     index, inside = grid.index_of(xyz @ to_grid[:3, :3].T + to_grid[:3, 3])
@@ -224,7 +251,7 @@ def named_voxels(xyz: Vectors, classes: Ids, T_world_grid: Matrix, grid: GridSpe
     return Named(voxels, votes.argmax(axis=1))
 
 
-def stands(times_hit: Ids, times_entered: Ids) -> npt.NDArray[np.bool_]:
+def stands(times_hit: Ids, times_entered: Ids) -> Mask:
     """Whether what is in a voxel and can move stands there: it is there again, mostly.
 
     Args:

@@ -1,4 +1,4 @@
-"""A start for short trainings: Gaussians lie flat where LiDAR points are.
+"""A start for short trainings: Gaussians lie flat where LiDAR points are, and at rest.
 
 The published training starts from Gaussians spread evenly over the space, turned at random, and has
 30,000 steps to bring them to where things are.
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from occ_perception.core.errors import ConfigError
 from occ_perception.systems.gaussianflowocc.config import GaussianFlowOccConfig
+from occ_perception.systems.gaussianflowocc.decoder import init_linear
 from occ_perception.systems.gaussianflowocc.model import GaussianFlowOcc
 from occ_training.data.painted import lidar_points
 from occ_training.data.surround import SurroundDrive, SurroundDrives
@@ -67,6 +68,8 @@ def start_flat(
         head[-1].bias.copy_(bias)
     for block in network.decoder.blocks:
         block.mean_head[-1].weight.mul_(0.1)  # else the first rounds would scatter them
+    init_linear(network.flow.ffn)  # the framework's start hardly looks at the features
+    nn.init.zeros_(network.flow.ffn[-1].weight)
 
 
 def surface_points(drive: SurroundDrive, key: int) -> Points:

@@ -40,6 +40,9 @@ class Ranges:
         light: Brightness of the scene's light; 1 is day.
         rig_lift_m: How much higher than published the sensors sit.
         mover_share: Share of scenes with moving objects.
+        oncoming: Fewest and most cars that come towards the ego car.
+        oncoming_gap_m: From one's front to the next one's.
+        convoy: Cars that follow the ego car.
         road_work_share: Share of scenes with road works.
     """
 
@@ -53,6 +56,9 @@ class Ranges:
     light: Range = (0.92, 1.05)
     rig_lift_m: Range = (0.0, 0.0)
     mover_share: float = 0.6
+    oncoming: tuple[int, int] = (2, 4)
+    oncoming_gap_m: Range = (18.0, 26.0)
+    convoy: int = 0
     road_work_share: float = 0.15
 
 
@@ -66,6 +72,10 @@ HELD_RANGES = replace(
     setback_m=(8.5, 12.0),
     light=(0.25, 0.45),
     rig_lift_m=(0.15, 0.4),
+)
+# As for training, but most cars near the ego car drive.
+BUSY_RANGES = replace(
+    TRAIN_RANGES, mover_share=1.0, oncoming=(8, 11), oncoming_gap_m=(14.0, 18.0), convoy=2
 )
 
 

@@ -142,7 +142,7 @@ def build_scene(config: WorldConfig) -> Scene:
         movers = stream(seed, "movers")
         drawn = movers.random() < ranges.mover_share
         if drawn if config.movers is None else config.movers:
-            Traffic(plan, ego, bodies, builder, movers).build(duration)
+            Traffic(plan, ego, bodies, builder, movers, ranges).build(duration)
     if config.landmark:
         _landmark(builder, bodies, rig)
     own = Place(builder, body=EGO_BODY)

@@ -8,6 +8,7 @@ import numpy as np
 
 from occ_training.world import objects
 from occ_training.world.classes import Class
+from occ_training.world.config import Ranges
 from occ_training.world.motion import STEP_S, Bodies, Drive, Limb, SpeedProfile
 from occ_training.world.objects import PAINTS, Place, pick
 from occ_training.world.plan import EGO_START_M, Plan
@@ -24,10 +25,11 @@ class Traffic:
     """Adds moving bodies and their solids; every draw comes from the mover stream."""
 
     def __init__(
-        self, plan: Plan, ego: Drive, bodies: Bodies, builder: Builder, rng: np.random.Generator
-    ) -> None:
+        self, plan: Plan, ego: Drive, bodies: Bodies, builder: Builder, rng: np.random.Generator,
+        ranges: Ranges,
+    ) -> None:  # fmt: skip
         self.plan, self.ego, self.bodies = plan, ego, bodies
-        self.builder, self.rng = builder, rng
+        self.builder, self.rng, self.ranges = builder, rng, ranges
         self.main = plan.ground.strips[0]
 
     def build(self, duration_s: float) -> None:
@@ -36,15 +38,20 @@ class Traffic:
         if self.main.lanes >= 4 and rng.random() < 0.6:
             self._overtaking(float(rng.uniform(2.0, max(2.5, 0.7 * duration_s))))
         elif rng.random() < 0.7:
-            self._leading(float(rng.uniform(14.0, 28.0)))
-        for i in range(int(rng.integers(2, 5))):
-            self._oncoming(EGO_START_M + 18.0 + 26.0 * i + float(rng.uniform(0.0, 8.0)))
+            self._in_lane(float(rng.uniform(14.0, 28.0)))
+        fewest, most = self.ranges.oncoming
+        nearest_m, gap_m = self.ranges.oncoming_gap_m
+        for i in range(int(rng.integers(fewest, most + 1))):
+            ahead_m = 18.0 + gap_m * i + float(rng.uniform(0.0, gap_m - nearest_m))
+            self._oncoming(EGO_START_M + ahead_m)
         for strip, s in zip(self.plan.ground.strips[1:], self.plan.crossings, strict=True):
             self._crossing(strip, s)
         if rng.random() < 0.6:
             self._rider()
         for _ in range(int(rng.integers(1, 7))):
             self._walker()
+        for i in range(self.ranges.convoy):
+            self._in_lane(-12.0 - 14.0 * i)
 
     def _vehicle(self, drive: Drive, class_id: Class = Class.CAR) -> None:
         name, paint = pick(self.rng, PAINTS)
@@ -56,7 +63,8 @@ class Traffic:
         else:
             objects.truck(place, self.rng, paint, class_id)
 
-    def _leading(self, gap: float) -> None:
+    def _in_lane(self, gap: float) -> None:
+        """A car that drives as the ego car does, that much in front of it."""
         self._vehicle(Drive(self.main.line, self.ego.start_m + gap, self.ego.offset_m, 1,
                             self.ego.profile))  # fmt: skip
 

@@ -29,6 +29,7 @@ class GaussianFlowOccConfig:
         dropout: Of all attentions.
         head_channels: Width of the attribute heads.
         flow_channels: Width of the flow module.
+        level_flow: Gaussians move neither up nor down between key frames.
         horizon: Neighbouring key frames before and after that are rendered in training.
         past_frames: Earlier key frames that a training sample starts from.
         classes: Number of logits; logit k is class id k + 1.
@@ -57,6 +58,7 @@ class GaussianFlowOccConfig:
     dropout: float = 0.1
     head_channels: int = 512
     flow_channels: int = 768
+    level_flow: bool = False
     horizon: int = 6
     past_frames: int = 5
     classes: int = 16
@@ -115,7 +117,8 @@ class GaussianFlowOccConfig:
         """Every module of the published model at a fraction of its width, for a CPU.
 
         The grid stays, so that labels fit both models; images have half the size. Flow reaches a
-        second: cars of two instants overlap, so that a short training finds out where they went.
+        second: cars of two instants overlap, so that a short training finds out where they went;
+        and it is level, else the shortest way out of a space that is empty then leads underground.
         """
         return cls(
             input_size=(128, 352),
@@ -131,6 +134,7 @@ class GaussianFlowOccConfig:
             dropout=0.0,
             head_channels=128,
             flow_channels=128,
+            level_flow=True,
             horizon=2,
             past_frames=1,
             reach=3,

@@ -17,10 +17,12 @@ class FlowModule(nn.Module):
         channels: Width of the Gaussians' features.
         hidden: Width of the MLP.
         steps: Number of key frame offsets, the current one in the middle.
+        level: Nothing moves up or down; published: it may.
     """
 
-    def __init__(self, channels: int, hidden: int, steps: int) -> None:
+    def __init__(self, channels: int, hidden: int, steps: int, *, level: bool = False) -> None:
         super().__init__()
+        self._level = level
         self.time_embed = nn.Embedding(steps, channels)
         widths = [2 * channels, *[hidden] * 4]
         layers = [
@@ -46,7 +48,7 @@ class FlowModule(nn.Module):
         x = (features @ by_feature.T)[:, :, None] + (time @ by_time.T + first.bias)
         for layer in rest:
             x = layer(x)
-        return x
+        return x * x.new_tensor([1.0, 1.0, 0.0]) if self._level else x
 
 
 def dynamic_gaussians(

@@ -140,6 +140,10 @@ def test_flow_is_the_mlp_of_feature_and_time():
     ]
     expected = torch.stack([flow.ffn(pair) for pair in pairs], dim=2)
     torch.testing.assert_close(flow(features, steps), expected)
+    level = FlowModule(8, 12, steps=5, level=True)
+    level.load_state_dict(flow.state_dict())
+    expected[..., 2] = 0
+    torch.testing.assert_close(level(features, steps), expected)
 
 
 def test_sizes_that_do_not_fit_are_refused():

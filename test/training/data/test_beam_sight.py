@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import maximum_filter
 
 from occ_perception.core.grid import GridSpec
 from occ_training.data.beam_sight import BeamSight, BeamSightSpec, named_voxels, stands
@@ -60,12 +61,38 @@ def test_what_can_move_is_believed_at_its_own_time_alone(street):
     taken = other.voxels[~other.free & (other.voxels >= 0)]
     assert len(taken) > 100 and np.mean(np.abs(heights(taken)) < 0.5) > 0.9
     assert set(other.labels[: SPEC.occupied][other.voxels[: SPEC.occupied] >= 0].tolist()) == {ROAD}
-    left = other.voxels[other.free & (other.voxels >= 0)]
-    now = drawn(street, 1, 1, moving=(ROAD,), occupied=10**5)
-    was_hit = np.isin(left, now.voxels[now.labels == ROAD])  # some by points without a name
-    assert len(left) and was_hit.mean() > 0.5
     nothing = drawn(street, 0, 1)
     assert not (nothing.voxels >= 0).any()
+
+
+def touched(voxels, box=3):
+    among = np.zeros(GRID.shape, bool)
+    among.reshape(-1)[voxels] = True
+    return maximum_filter(among, box).reshape(-1)
+
+
+def test_at_other_times_the_surroundings_of_what_passes_are_asked_for(street):
+    other = drawn(street, 0, 1, moving=(ROAD,), occupied=10**5, free=10**6).known()
+    left, taken = other.voxels[other.free].numpy(), other.voxels[~other.free].numpy()
+    assert len(left) > 1000 and len(taken) > 100 and not np.isin(left, taken).any()
+    places = GRID.centers().flatten(0, 2)[left]
+    assert places[:, 2].max() < 1.0 and places[:, 2].std() > 0.2  # a road's surroundings are low
+    now = drawn(street, 1, 1, moving=(ROAD,), occupied=10**5).known()
+    stands = now.voxels[(now.labels != ROAD) & ~now.free]
+    assert not np.isin(left, stands).any()
+
+
+@pytest.mark.parametrize("then", [0, 1])
+def test_beside_what_can_move_passing_proves_nothing(street, then):
+    """Beams graze a car's roof and pass voxels of which it has a part."""
+    known = drawn(street, then, 1, moving=(ROAD,), free=10**6).known()
+    sweeps = painted_drive(street, named=False).sweeps
+    points = sweeps.sweeps[then].ends + sweeps.start
+    own = named_voxels(points, paint(street, then, points), street.T_world_ego(1), GRID)
+    beside = touched(own.voxels[own.labels == ROAD])
+    assert beside.any() and not beside[known.voxels[known.free]].any()
+    believed = drawn(street, then, 1, free=10**6).known()
+    assert then == 0 or beside[believed.voxels[believed.free]].sum() > 500
 
 
 def test_what_can_move_counts_more(street):

@@ -223,6 +223,7 @@ def test_a_start_puts_gaussians_on_surfaces_one_per_place(bags):
     assert len((means / 0.8).floor().unique(dim=0)) > 140
     near_ground = [((m[:, 2] > -0.6) & (m[:, 2] < 0.6)).float().mean() for m in (means, fresh)]
     assert near_ground[0] > near_ground[1] + 0.1
+    assert not network.flow(torch.randn(1, 3, CONFIG.channels), torch.tensor([0, 1])).any()
     with pytest.raises(ConfigError, match="give 1 places for 150 Gaussians"):
         draw_places([torch.zeros(1, 3).double().numpy()], CONFIG, 0.8, None)
 

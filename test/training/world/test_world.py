@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from occ_perception.core.errors import ConfigError
 from occ_perception.core.labels import load_label_map
 from occ_training.world.classes import Class, lookup, palette, priority
 from occ_training.world.config import (
+    BUSY_RANGES,
     HELD_RANGES,
     RIGS,
     SPLITS,
@@ -24,7 +26,7 @@ from occ_training.world.frames import Parts, has_voxels, make_frame, make_frames
 from occ_training.world.lidar import sweep_lidar
 from occ_training.world.manifest import digest, manifest, primitives_json
 from occ_training.world.retrieval import queries, visible_points
-from occ_training.world.scene import build_scene
+from occ_training.world.scene import EGO_BODY, build_scene
 from occ_training.world.sensed import Mapper, Mapping
 from occ_training.world.teachers import (
     UNLABELLED,
@@ -111,6 +113,16 @@ def test_splits_share_no_seed_and_the_held_set_lies_outside_the_training_ranges(
     assert height(night) > height(day) + 0.1
     with pytest.raises(ConfigError, match="published split"):
         held_configs([1003], base)
+
+
+def test_on_a_busy_street_more_drives_and_the_same_stands():
+    usual = WorldConfig("nuscenes", "tiny", seed=41_000, movers=True)
+    calm, busy = (build_scene(replace(usual, ranges=r)) for r in (TRAIN_RANGES, BUSY_RANGES))
+    cars = [[i for i in s.instances if i["class_id"] == Class.CAR] for s in (calm, busy)]
+    driven = [[i for i in named if i["body"] > EGO_BODY] for named in cars]
+    assert len(driven[1]) >= len(driven[0]) + 4
+    parked = [len(named) - len(moving) for named, moving in zip(cars, driven, strict=True)]
+    assert parked[0] == parked[1]
 
 
 def test_impossible_worlds_are_refused():
