@@ -157,20 +157,25 @@ class BeamSight:
         """
         painted = self._drives.get(drive.name, lambda: painted_drive(drive, self._named))
         around = self._around.get((drive.name, now), lambda: self._look(painted, drive, now))
-        sweep, T = painted.sweeps.sweeps[then], self._grid_pose(painted, drive, now)
-        moves = np.isin(painted.classes[then], self._moving)
-        movers = named_voxels(sweep.ends[moves], painted.classes[then][moves], T, self._grid)
+        T = self._grid_pose(painted, drive, now)
+        movers, hit, passed = self._at(painted, then, T)
         beside = self._near(movers.voxels, _BESIDE)
         movers = movers.with_more(around.passing.only(beside[around.passing.voxels]))
-        passed = entered_by_beams(self._grid, T, sweep.origins, sweep.ends).ravel()
-        hit = voxels_of(sweep.ends, T, self._grid)[0]
         if then == now:
             unsure = self._among(around.passing.voxels) & ~passed | beside
-            free = np.setdiff1d(around.open[~unsure[around.open]], hit)
-            return self._drawn(movers.with_more(around.still), free, random)
+            free = around.open[~unsure[around.open]]
+            return self._drawn(movers.with_more(around.still), np.setdiff1d(free, hit), random)
         left = around.around_passing[(passed & ~beside)[around.around_passing]]
         there = np.isin(movers.voxels, around.passing.voxels, assume_unique=True)
         return self._drawn(movers.only(there), np.setdiff1d(left, hit), random)
+
+    def _at(self, painted: PaintedDrive, key: int, T: Matrix) -> tuple[Named, Ids, Mask]:
+        """Of one sweep: voxels of what can move, all voxels that it hit, and those it passed."""
+        sweep, classes = painted.sweeps.sweeps[key], painted.classes[key]
+        moves = np.isin(classes, self._moving)
+        movers = named_voxels(sweep.ends[moves], classes[moves], T, self._grid)
+        passed = entered_by_beams(self._grid, T, sweep.origins, sweep.ends).ravel()
+        return movers, voxels_of(sweep.ends, T, self._grid)[0], passed
 
     def _among(self, voxels: Ids) -> Mask:
         among = np.zeros(self._grid.count, np.bool_)

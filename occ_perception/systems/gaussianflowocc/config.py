@@ -29,7 +29,7 @@ class GaussianFlowOccConfig:
         dropout: Of all attentions.
         head_channels: Width of the attribute heads.
         flow_channels: Width of the flow module.
-        level_flow: Gaussians move neither up nor down between key frames.
+        steady_flow: Gaussians keep their velocity between key frames, and to the level.
         horizon: Neighbouring key frames before and after that are rendered in training.
         past_frames: Earlier key frames that a training sample starts from.
         classes: Number of logits; logit k is class id k + 1.
@@ -58,7 +58,7 @@ class GaussianFlowOccConfig:
     dropout: float = 0.1
     head_channels: int = 512
     flow_channels: int = 768
-    level_flow: bool = False
+    steady_flow: bool = False
     horizon: int = 6
     past_frames: int = 5
     classes: int = 16
@@ -117,8 +117,9 @@ class GaussianFlowOccConfig:
         """Every module of the published model at a fraction of its width, for a CPU.
 
         The grid stays, so that labels fit both models; images have half the size. Flow reaches a
-        second: cars of two instants overlap, so that a short training finds out where they went;
-        and it is level, else the shortest way out of a space that is empty then leads underground.
+        second: cars of two instants overlap, so that a short training finds out where they went.
+        It is steady: what is free at another time drives all Gaussians out by the shortest way, up,
+        down or aside, but not forwards after and backwards before.
         """
         return cls(
             input_size=(128, 352),
@@ -134,7 +135,7 @@ class GaussianFlowOccConfig:
             dropout=0.0,
             head_channels=128,
             flow_channels=128,
-            level_flow=True,
+            steady_flow=True,
             horizon=2,
             past_frames=1,
             reach=3,

@@ -17,12 +17,12 @@ class FlowModule(nn.Module):
         channels: Width of the Gaussians' features.
         hidden: Width of the MLP.
         steps: Number of key frame offsets, the current one in the middle.
-        level: Nothing moves up or down; published: it may.
+        steady: Everything keeps its velocity, and to the level; published: it goes anywhere.
     """
 
-    def __init__(self, channels: int, hidden: int, steps: int, *, level: bool = False) -> None:
+    def __init__(self, channels: int, hidden: int, steps: int, *, steady: bool = False) -> None:
         super().__init__()
-        self._level = level
+        self._steady = steady
         self.time_embed = nn.Embedding(steps, channels)
         widths = [2 * channels, *[hidden] * 4]
         layers = [
@@ -41,6 +41,15 @@ class FlowModule(nn.Module):
             features: Features of the Gaussians.
             steps: Offset indices; the middle one stands for the current frame.
         """
+        if not self._steady:
+            return self._mlp(features, steps)
+        now = self.time_embed.num_embeddings // 2
+        per_step = self._mlp(features, steps.new_tensor([now + 1]))
+        return per_step * (steps - now)[:, None] * per_step.new_tensor([1.0, 1.0, 0.0])
+
+    def _mlp(
+        self, features: Float[Tensor, "b g c"], steps: Int[Tensor, " s"]
+    ) -> Float[Tensor, "b g s 3"]:
         time = self.time_embed(steps)
         first, *rest = self.ffn
         # The first layer of a concatenation is a sum: per Gaussian and per step, not per pair.
@@ -48,7 +57,7 @@ class FlowModule(nn.Module):
         x = (features @ by_feature.T)[:, :, None] + (time @ by_time.T + first.bias)
         for layer in rest:
             x = layer(x)
-        return x * x.new_tensor([1.0, 1.0, 0.0]) if self._level else x
+        return x
 
 
 def dynamic_gaussians(

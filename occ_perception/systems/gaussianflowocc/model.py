@@ -75,7 +75,7 @@ class GaussianFlowOcc(nn.Module):
         self.opacity_head = _head(width, config.head_channels, 1)
         self.scale_head = _head(width, config.head_channels, 3)
         self.rotation_head = _head(width, config.head_channels, 4)
-        self.flow = FlowModule(width, config.flow_channels, config.steps, level=config.level_flow)
+        self.flow = FlowModule(width, config.flow_channels, config.steps, steady=config.steady_flow)
 
     def plan(
         self,

@@ -131,6 +131,15 @@ def test_only_what_can_move_moves():
     assert not moved[0, 4].any()
 
 
+def test_steady_flow_goes_as_far_in_every_step_and_stays_level():
+    flow, features = FlowModule(8, 12, steps=5, steady=True), torch.randn(2, 3, 8)
+    ahead = FlowModule(8, 12, steps=5)
+    ahead.load_state_dict(flow.state_dict())
+    step = ahead(features, torch.tensor([3]))[:, :, 0] * torch.tensor([1.0, 1.0, 0.0])
+    expected = torch.stack([k * step for k in (-2, 0, 1)], dim=2)
+    torch.testing.assert_close(flow(features, torch.tensor([0, 2, 3])), expected)
+
+
 def test_flow_is_the_mlp_of_feature_and_time():
     torch.manual_seed(0)
     flow = FlowModule(8, 12, steps=5)
@@ -140,10 +149,6 @@ def test_flow_is_the_mlp_of_feature_and_time():
     ]
     expected = torch.stack([flow.ffn(pair) for pair in pairs], dim=2)
     torch.testing.assert_close(flow(features, steps), expected)
-    level = FlowModule(8, 12, steps=5, level=True)
-    level.load_state_dict(flow.state_dict())
-    expected[..., 2] = 0
-    torch.testing.assert_close(level(features, steps), expected)
 
 
 def test_sizes_that_do_not_fit_are_refused():
