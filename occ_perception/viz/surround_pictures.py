@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.floating]
 
 VIEW_PX = 640
 _CELL_M = 0.1
+_HEAD_PX = 8  # of an arrow
 _SIGMAS = 2.5  # an ellipse is drawn out to there
 
 
@@ -114,7 +115,7 @@ def gaussian_picture(
         caption,
         (f"{len(scene.means)} Gaussians from above", grid.frame_id),
     )
-    return _with_motion(picture, scene)
+    return _with_motion(picture, scene, grid)
 
 
 def _paint(
@@ -149,16 +150,22 @@ def _rotation(wxyz: Floats) -> npt.NDArray[np.float64]:
     )
 
 
-def _with_motion(picture: Picture, scene: GaussianScene) -> Picture:
-    """Lines to where the fastest visible Gaussians are half a second later."""
+def _with_motion(picture: Picture, scene: GaussianScene, grid: GridSpec) -> Picture:
+    """Arrows to where the fastest visible Gaussians are half a second later, on the map."""
     if scene.flow is None:
         return picture
-    moves = np.flatnonzero((np.linalg.norm(scene.flow, axis=1) > 0.5) & (scene.opacities > 0.1))
+    starts, ends = scene.means, scene.means + 0.5 * scene.flow
+    lower, upper = grid.origin_m[:2], grid.upper_m[:2]
+    on_map = [((p[:, :2] > lower) & (p[:, :2] < upper)).all(axis=1) for p in (starts, ends)]
+    moves = (np.linalg.norm(scene.flow, axis=1) > 0.5) & (scene.opacities > 0.1)
 
     def strokes(pen: ImageDraw.ImageDraw) -> None:
-        for index in moves.tolist():
-            start, end = scene.means[index], scene.means[index] + 0.5 * scene.flow[index]
-            pen.line([picture.pixel_of(start), picture.pixel_of(end)], fill=INK, width=2)
+        for index in np.flatnonzero(moves & on_map[0] & on_map[1]).tolist():
+            start, end = (np.array(picture.pixel_of(p[index])) for p in (starts, ends))
+            pen.line([tuple(start), tuple(end)], fill=INK, width=2)
+            along = (end - start) / max(float(np.linalg.norm(end - start)), 1.0)
+            back, side = end - _HEAD_PX * along, _HEAD_PX / 2 * along[::-1] * (-1, 1)
+            pen.polygon([tuple(end), tuple(back + side), tuple(back - side)], fill=INK)
 
     return Picture(draw.drawn(picture.image, strokes), picture.pixel_from_metre)
 

@@ -1,5 +1,7 @@
 """Views of a rig, similarity and Gaussians: what is left and far must be so in the picture."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,21 @@ def test_motion_is_drawn_from_where_it_starts():
     moving = gaussian_picture(scene(flow=flow), GRID, LABELS, CAPTION)
     end = (6.5, 3.0, 0)
     assert np.abs(colour_at(moving, end) - colour_at(still, end)).max() > 100
+
+
+def test_motion_has_a_head_where_it_leads_and_stays_on_the_map():
+    still, ahead, back = (
+        gaussian_picture(scene(flow=np.array([[speed, 0, 0], [0, 0, 0]])), GRID, LABELS, CAPTION)
+        for speed in (0.0, 4.0, -4.0)
+    )
+    tip_up, tip_down = (5.0 + 1.8, 3.1, 0), (5.0 - 1.8, 3.1, 0)  # heads are wider than lines
+    assert (colour_at(ahead, tip_up) != colour_at(still, tip_up)).any()
+    assert (colour_at(back, tip_down) != colour_at(still, tip_down)).any()
+    assert (colour_at(ahead, tip_down) == colour_at(still, tip_down)).all()
+    outside = scene(means=np.array([[7.5, 3.0, 0.5], [-9.0, -4.0, 1.0]]))
+    leaving = dataclasses.replace(outside, flow=np.array([[4.0, 0, 0], [2.0, 0, 0]]))
+    pictures = [gaussian_picture(s, GRID, LABELS, CAPTION).image for s in (outside, leaving)]
+    assert (pictures[0] == pictures[1]).all()
 
 
 def test_similarity_shows_the_best_occupied_voxel_of_a_column():
