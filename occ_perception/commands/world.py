@@ -147,11 +147,17 @@ def find_scenes(options: WorldOptions) -> list[WorldScene]:
     """The streets that are asked for.
 
     Raises:
-        ConfigError: Impossible numbers, seeds of the held set that are in a split, or a camera
+        ConfigError: Impossible numbers, held or busy seeds that are in a split, or a camera
             that the rig does not have.
     """
     from occ_training.convert.world_bag import WorldScene
-    from occ_training.world.config import BUSY_RANGES, SPLITS, WorldConfig, held_configs
+    from occ_training.world.config import (
+        BUSY_RANGES,
+        HELD_RANGES,
+        SPLITS,
+        WorldConfig,
+        held_configs,
+    )
     from occ_training.world.rigs import build_rig
 
     if options.held and options.busy:
@@ -167,11 +173,11 @@ def find_scenes(options: WorldOptions) -> list[WorldScene]:
         marked_cube=options.marked_cube,
         landmark=options.landmark,
     )
-    configs = [replace(base, seed=seed) for seed in seeds]
-    if options.held:
-        configs = held_configs(seeds, base)
-    elif options.busy:
-        configs = [replace(config, ranges=BUSY_RANGES) for config in configs]
+    if options.held or options.busy:
+        ranges = HELD_RANGES if options.held else BUSY_RANGES
+        configs = held_configs(seeds, base, ranges)
+    else:
+        configs = [replace(base, seed=seed) for seed in seeds]
     known = [camera.name for camera in build_rig(options.rig, options.preset).cameras]
     if strangers := set(options.cameras) - set(known):
         named = ", ".join(sorted(strangers))

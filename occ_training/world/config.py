@@ -145,13 +145,20 @@ def stream(seed: int, name: str, *keys: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
 
 
-def held_configs(seeds: list[int], base: WorldConfig) -> list[WorldConfig]:
-    """Scenes of the held set: ranges outside the training ones, seeds given by the caller.
+def held_configs(
+    seeds: list[int], base: WorldConfig, ranges: Ranges = HELD_RANGES
+) -> list[WorldConfig]:
+    """Scenes apart from the published splits: other ranges, seeds given by the caller.
+
+    Args:
+        seeds: One scene each.
+        base: What else they are.
+        ranges: Those of the held set, or other ones.
 
     Raises:
         ConfigError: A seed belongs to a published split.
     """
     taken = {seed for split in SPLITS.values() for seed in split} & set(seeds)
     if taken:
-        raise ConfigError(f"held seeds {sorted(taken)} belong to a published split; choose others")
-    return [replace(base, seed=seed, ranges=HELD_RANGES) for seed in seeds]
+        raise ConfigError(f"seeds {sorted(taken)} belong to a published split; choose others")
+    return [replace(base, seed=seed, ranges=ranges) for seed in seeds]

@@ -90,6 +90,7 @@ def test_a_street_as_a_data_set_on_disk_is_converted_by_the_line_it_prints(tmp_p
         (["--every", "0"], "it is 1 or more"),
         (["--held", "--split", "unit"], "leave out --split"),
         (["--held", "--seed", "1003"], "published split"),
+        (["--busy", "--seed", "1003"], "published split"),
         (["--busy", "--split", "unit"], "leave out --split"),
         (["--busy", "--held"], "choose one"),
         (["--cameras", "image_9"], "no camera image_9; it has: image_0"),
